@@ -1,0 +1,120 @@
+//! What one frame says, whatever its dialect.
+
+use super::tokens::Usage;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// Why the model stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It said all it wanted.
+    Stop,
+    /// It used up the tokens it was given.
+    Length,
+    /// The runtime censored it.
+    ContentFilter,
+    /// Anything else, in the runtime's words.
+    Other(String),
+}
+
+impl FinishReason {
+    /// Reads the words that the dialects have in common.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "stop" | "eos_token" | "stop_sequence" | "end_turn" => Self::Stop,
+            "length" | "max_tokens" => Self::Length,
+            "content_filter" => Self::ContentFilter,
+            other => Self::Other(other.chars().take(64).collect()),
+        }
+    }
+}
+
+/// Durations that the runtime itself reports about a run. Durations only, so that clock skew
+/// cannot matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServerTimings {
+    /// Loading the model.
+    pub load: Option<Duration>,
+    /// Waiting for a slot.
+    pub queue: Option<Duration>,
+    /// Reading the prompt.
+    pub prefill: Option<Duration>,
+    /// Writing the answer.
+    pub decode: Option<Duration>,
+    /// Everything.
+    pub total: Option<Duration>,
+}
+
+impl ServerTimings {
+    /// Later frames fill what earlier ones left open.
+    pub fn merge(&mut self, other: Self) {
+        self.load = other.load.or(self.load);
+        self.queue = other.queue.or(self.queue);
+        self.prefill = other.prefill.or(self.prefill);
+        self.decode = other.decode.or(self.decode);
+        self.total = other.total.or(self.total);
+    }
+
+    /// Phase names and values, those that are known.
+    pub fn phases(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        [
+            ("load", self.load),
+            ("queue", self.queue),
+            ("prefill", self.prefill),
+            ("decode", self.decode),
+            ("total", self.total),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not what the dialect allows.
+    Malformed(String),
+    /// It is the runtime's own report of a failure, inside a stream that began well.
+    InBand(String),
+}
+
+/// What an adapter says that a frame means. Everything absent means "this frame does not say".
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta<'a> {
+    /// Text that a user would see.
+    pub visible: Option<Cow<'a, str>>,
+    /// Text of the model's hidden reasoning.
+    pub reasoning: Option<Cow<'a, str>>,
+    /// Why the model stopped.
+    pub finish: Option<FinishReason>,
+    /// Token counts; cumulative where they come with every frame.
+    pub usage: Option<Usage>,
+    /// The runtime's own durations.
+    pub server: ServerTimings,
+    /// The model that answered, in the runtime's words.
+    pub model: Option<Cow<'a, str>>,
+    /// The dialect's last word: nothing may follow.
+    pub terminator: bool,
+    /// What is wrong.
+    pub fault: Option<Fault>,
+}
+
+impl Delta<'_> {
+    /// A delta that is nothing but a complaint.
+    pub fn malformed(reason: impl Into<String>) -> Self {
+        Self {
+            fault: Some(Fault::Malformed(reason.into())),
+            ..Self::default()
+        }
+    }
+
+    /// A failure that the runtime reported inside the stream.
+    pub fn in_band(reason: impl Into<String>) -> Self {
+        Self {
+            fault: Some(Fault::InBand(reason.into())),
+            ..Self::default()
+        }
+    }
+}

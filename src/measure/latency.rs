@@ -1,0 +1,136 @@
+//! The latency definitions, each in one place.
+
+use super::timeline::Timeline;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What a run took. Absent means "not measurable here", never zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// First body byte − dispatch.
+    pub first_byte: Option<Duration>,
+    /// First decoded event − dispatch.
+    pub first_event: Option<Duration>,
+    /// TTFT: first token of any kind − dispatch.
+    pub first_token: Option<Duration>,
+    /// First token that a user sees − dispatch.
+    pub first_visible: Option<Duration>,
+    /// Last token − dispatch.
+    pub last_token: Option<Duration>,
+    /// TPOT: (last token − first token) / (n − 1), n ≥ 2.
+    pub per_output_token: Option<Duration>,
+    /// Longest gap between arrivals.
+    pub max_stall: Option<Duration>,
+    /// E2E: end of stream − dispatch.
+    pub inference: Duration,
+    /// Decode TPS: (n − 1) / (last token − first token), tokens per second.
+    pub decode_tps: Option<f64>,
+    /// End-to-end TPS: n / E2E, tokens per second.
+    pub end_to_end_tps: Option<f64>,
+}
+
+/// The ends of a run on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// We began to act: connect or write.
+    pub dispatch: Instant,
+    /// The first body byte.
+    pub first_byte: Option<Instant>,
+    /// The stream's end, or the verdict.
+    pub end: Instant,
+}
+
+impl Latency {
+    /// Computes every figure. `streamed` is false for answers that come in one piece: those have
+    /// an E2E and an end-to-end TPS only.
+    pub fn of(timeline: &Timeline, span: Span, tokens: Option<u64>, streamed: bool) -> Self {
+        let since = |at: Option<Instant>| at.map(|at| at.duration_since(span.dispatch));
+        let inference = span.end.duration_since(span.dispatch);
+        let end_to_end_tps = tokens
+            .filter(|n| *n > 0 && !inference.is_zero())
+            .map(|n| n as f64 / inference.as_secs_f64());
+        let whole = Self {
+            first_byte: since(span.first_byte),
+            inference,
+            end_to_end_tps,
+            ..Self::default()
+        };
+        if !streamed {
+            return whole;
+        }
+        let decode = timeline
+            .first_token()
+            .zip(timeline.last_token())
+            .map(|(first, last)| last.duration_since(first))
+            .filter(|decode| !decode.is_zero())
+            .zip(tokens.filter(|n| *n >= 2).map(|n| n - 1));
+        Self {
+            first_event: since(timeline.first_event()),
+            first_token: since(timeline.first_token()),
+            first_visible: since(timeline.first_visible()),
+            last_token: since(timeline.last_token()),
+            per_output_token: decode.map(|(time, n)| time.div_f64(n as f64)),
+            max_stall: timeline.gaps().iter().max().copied(),
+            decode_tps: decode.map(|(time, n)| n as f64 / time.as_secs_f64()),
+            ..whole
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::delta::Delta;
+
+    fn stream(at: &[u64]) -> (Timeline, Span) {
+        let start = Instant::now();
+        let mut timeline = Timeline::default();
+        for ms in at {
+            let delta = Delta {
+                visible: Some("x".into()),
+                ..Delta::default()
+            };
+            timeline.record(&delta, start + Duration::from_millis(*ms));
+        }
+        let span = Span {
+            dispatch: start,
+            first_byte: at.first().map(|ms| start + Duration::from_millis(*ms)),
+            end: start + Duration::from_millis(500),
+        };
+        (timeline, span)
+    }
+
+    #[test]
+    fn figures_follow_their_definitions() {
+        let (timeline, span) = stream(&[100, 150, 300]);
+        let latency = Latency::of(&timeline, span, Some(5), true);
+        assert_eq!(latency.first_token, Some(Duration::from_millis(100)));
+        assert_eq!(latency.per_output_token, Some(Duration::from_millis(50)));
+        assert_eq!(latency.max_stall, Some(Duration::from_millis(150)));
+        assert_eq!(latency.decode_tps, Some(20.0));
+        assert_eq!(latency.end_to_end_tps, Some(10.0));
+    }
+
+    #[test]
+    fn one_token_has_no_speed() {
+        let (timeline, span) = stream(&[100]);
+        let latency = Latency::of(&timeline, span, Some(1), true);
+        assert_eq!(latency.per_output_token, None);
+        assert_eq!(latency.decode_tps, None);
+        assert_eq!(latency.max_stall, None);
+    }
+
+    #[test]
+    fn a_burst_in_one_arrival_has_no_decode_speed() {
+        let (timeline, span) = stream(&[100, 100, 100]);
+        assert_eq!(Latency::of(&timeline, span, Some(3), true).decode_tps, None);
+    }
+
+    #[test]
+    fn without_a_stream_there_is_no_ttft() {
+        let (timeline, span) = stream(&[100]);
+        let latency = Latency::of(&timeline, span, Some(10), false);
+        assert_eq!(latency.first_token, None);
+        assert_eq!(latency.end_to_end_tps, Some(20.0));
+    }
+}

@@ -1,0 +1,6 @@
+//! Layer 1: what a stream means in time. Definitions are those of the design's section 4.
+
+pub mod delta;
+pub mod latency;
+pub mod timeline;
+pub mod tokens;

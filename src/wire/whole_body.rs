@@ -1,0 +1,40 @@
+//! A body that is one answer: nothing is known before its end.
+
+use super::{DecodeError, Decoder, Frame, lines};
+
+/// Collects the body into a single frame.
+pub struct WholeBodyDecoder {
+    limit: usize,
+    body: Vec<u8>,
+}
+
+impl WholeBodyDecoder {
+    /// `limit`: bytes of the longest body.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            body: Vec::new(),
+        }
+    }
+}
+
+impl Decoder for WholeBodyDecoder {
+    fn feed(&mut self, bytes: &[u8], _frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+        lines::check(self.body.len() + bytes.len(), self.limit)?;
+        self.body.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(&mut self, frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+        if !self.body.is_empty() {
+            let data = std::mem::take(&mut self.body);
+            let end = data.len() as u64;
+            frames.push(Frame {
+                event: None,
+                data,
+                end,
+            });
+        }
+        Ok(())
+    }
+}
