@@ -1,0 +1,16 @@
+//! Layer 3: one run of one probe, and its immutable record.
+
+mod observation;
+mod outcome;
+mod prober;
+mod settings;
+mod stream;
+
+pub use observation::{
+    ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,
+};
+pub use outcome::Outcome;
+pub use prober::{Prober, RunContext};
+pub use settings::{
+    Assertion, ConnectionPolicy, Limits, Probe, Scenario, Target, Timeouts,
+};

@@ -1,0 +1,216 @@
+//! The immutable record of one run.
+
+use super::outcome::Outcome;
+use crate::base::label::ProbeLabels;
+use crate::measure::delta::{FinishReason, ServerTimings};
+use crate::measure::latency::Latency;
+use crate::measure::tokens::TokenCounts;
+use crate::transport::ClockKind;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::fmt;
+use std::time::Duration;
+
+/// 128 random bits, written as 32 hexadecimal digits: the form of a W3C trace id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RunId(u128);
+
+impl RunId {
+    /// A fresh one.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The seed that the run's workload draws from.
+    pub fn seed(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for RunId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Who asked for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The schedule.
+    Schedule,
+    /// `/probe` or `sonde probe`.
+    OnDemand,
+}
+
+/// What the run's connection was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Set up inside TTFT.
+    Cold,
+    /// Stood before dispatch.
+    Warm,
+}
+
+impl ConnectionState {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+        }
+    }
+}
+
+/// Where the time went. A phase that did not happen is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Phases {
+    /// Intended start to dispatch.
+    pub schedule: Option<Duration>,
+    /// Name to addresses.
+    pub dns: Option<Duration>,
+    /// TCP handshake.
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+    /// Connection ready to request fully written.
+    pub send: Option<Duration>,
+    /// Request written to first body byte.
+    pub wait: Option<Duration>,
+    /// First body byte to end.
+    pub stream: Option<Duration>,
+}
+
+impl Phases {
+    /// Names and values, those that happened.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        [
+            ("schedule", self.schedule),
+            ("dns", self.dns),
+            ("connect", self.connect),
+            ("tls", self.tls),
+            ("send", self.send),
+            ("wait", self.wait),
+            ("stream", self.stream),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// Why a run's numbers cannot be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taint {
+    /// The daemon woke so late for it that its stamps are in doubt too.
+    ScheduleLag,
+}
+
+impl Taint {
+    /// Every reason.
+    pub const ALL: [Self; 1] = [Self::ScheduleLag];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ScheduleLag => "schedule_lag",
+        }
+    }
+}
+
+/// How far the instrument itself can be trusted in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Instrument {
+    /// The clock that made the stamps.
+    pub clock: ClockKind,
+    /// How much later than planned the daemon woke for the run.
+    pub schedule_lag: Option<Duration>,
+    /// Set when the error bar exceeds its limit.
+    pub taint: Option<Taint>,
+}
+
+/// What went wrong, for people. Never a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// One line.
+    pub message: String,
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+}
+
+/// One run. Times are on the monotonic clock but for the two wall-clock instants, which serve
+/// reading and sorting only.
+#[derive(Clone, Debug, Serialize)]
+pub struct Observation {
+    /// Identifies the run in exemplars, logs and the `x-llm-probe` header.
+    pub run_id: RunId,
+    /// The probe.
+    #[serde(flatten)]
+    pub labels: ProbeLabels,
+    /// Who asked.
+    pub trigger: Trigger,
+    /// When it was meant to start (wall clock).
+    pub intended_start: Timestamp,
+    /// When it ended (wall clock).
+    pub ended: Timestamp,
+    /// The verdict.
+    pub outcome: Outcome,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+    /// Whether the stream was asked for.
+    pub streamed: bool,
+    /// Cold or warm.
+    pub connection: ConnectionState,
+    /// Whether an earlier run's connection was used again.
+    pub reused: bool,
+    /// Where the time went.
+    pub phases: Phases,
+    /// The figures.
+    pub latency: Latency,
+    /// End of stream − intended start: what a punctual user waited.
+    pub duration: Duration,
+    /// Gaps between arrivals, in order.
+    pub gaps: Vec<Duration>,
+    /// Tokens per arrival, in order.
+    pub tokens_per_arrival: Vec<u32>,
+    /// Token counts; absent where the answer had none.
+    pub tokens: Option<TokenCounts>,
+    /// The runtime's own durations.
+    pub server: ServerTimings,
+    /// Why the model stopped.
+    pub finish_reason: Option<FinishReason>,
+    /// The model that answered, in the runtime's words.
+    pub response_model: Option<String>,
+    /// Body bytes.
+    pub body_bytes: u64,
+    /// The instrument's own state.
+    pub instrument: Instrument,
+    /// The answer's visible text, kept only where the caller asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+impl Observation {
+    /// Whether the run's figures may enter latency histograms and SLIs.
+    pub fn is_tainted(&self) -> bool {
+        self.instrument.taint.is_some()
+    }
+
+    /// Client E2E − the runtime's own total: network, proxies, queues in front of it.
+    pub fn unattributed(&self) -> Option<Duration> {
+        self.latency.inference.checked_sub(self.server.total?)
+    }
+}

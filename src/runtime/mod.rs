@@ -1,0 +1,149 @@
+//! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
+
+pub mod detect;
+mod ollama;
+mod openai;
+mod text;
+
+use crate::measure::delta::Delta;
+use crate::wire::{Frame, Framing};
+use crate::workload::Prompt;
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
+
+/// Which operation of the dialect is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Messages in, message out: `/v1/chat/completions`, `/api/chat`.
+    #[default]
+    Chat,
+    /// Text in, text out: `/v1/completions`, `/api/generate`.
+    Completion,
+}
+
+/// What the answer may cost and how it is drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Generation {
+    /// Most tokens of the answer.
+    pub output_tokens: Option<u32>,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: Option<f64>,
+    /// Fields put into the request body as they are, over our own.
+    pub extra_body: Map<String, Value>,
+}
+
+/// Everything that an adapter needs to write a request.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeInput<'a> {
+    /// The model's name, as the runtime knows it.
+    pub model: &'a str,
+    /// Chat or completion.
+    pub operation: Operation,
+    /// Whether the answer is to come as a stream.
+    pub stream: bool,
+    /// What is asked.
+    pub prompt: &'a Prompt,
+    /// How it is to be answered.
+    pub generation: &'a Generation,
+}
+
+/// A request, but for what the transport adds (host, authentication, our marks).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedRequest {
+    /// Path behind the endpoint's prefix, with its slash.
+    pub path: &'static str,
+    /// Headers of the dialect.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// One API dialect.
+pub trait Runtime: Send + Sync {
+    /// Writes the request.
+    fn encode(&self, input: EncodeInput<'_>) -> EncodedRequest;
+
+    /// How a successful body is cut into frames.
+    fn framing(&self, stream: bool) -> Framing;
+
+    /// A fresh reader of one answer's frames.
+    fn interpreter(&self, operation: Operation, stream: bool) -> Box<dyn Interpreter>;
+
+    /// What a body of an unsuccessful answer says, in one line.
+    fn error_message(&self, body: &[u8]) -> Option<String> {
+        text::error_message(body)
+    }
+
+    /// Whether counts in the answer are the dialect's own rather than a usage block.
+    fn counts_natively(&self) -> bool {
+        false
+    }
+}
+
+/// Reads the frames of one answer, in order.
+pub trait Interpreter: Send {
+    /// What the frame means. Anything not understood is a fault in the delta, never a panic.
+    fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a>;
+}
+
+/// A runtime that a configuration can name.
+pub struct RuntimeSpec {
+    /// The value of `runtime` and of the label.
+    pub name: &'static str,
+    /// One line for documentation and help.
+    pub summary: &'static str,
+    /// The dialect that it speaks.
+    pub adapter: &'static dyn Runtime,
+}
+
+/// Every runtime by name. Several share the OpenAI dialect; their names make them comparable.
+pub const RUNTIMES: &[RuntimeSpec] = &[
+    RuntimeSpec {
+        name: "ollama",
+        summary: "Ollama's own API: generate and chat, newline-delimited JSON",
+        adapter: &ollama::Ollama,
+    },
+    RuntimeSpec {
+        name: "openai",
+        summary: "any server with the OpenAI API: chat and completions, server-sent events",
+        adapter: &openai::OpenAi,
+    },
+    RuntimeSpec {
+        name: "vllm",
+        summary: "vLLM's OpenAI-compatible server",
+        adapter: &openai::OpenAi,
+    },
+    RuntimeSpec {
+        name: "llamacpp",
+        summary: "llama.cpp's server, and llama-cpp-python's",
+        adapter: &openai::OpenAi,
+    },
+    RuntimeSpec {
+        name: "sglang",
+        summary: "SGLang's OpenAI-compatible server",
+        adapter: &openai::OpenAi,
+    },
+    RuntimeSpec {
+        name: "tgi",
+        summary: "Text Generation Inference, by its OpenAI-compatible route",
+        adapter: &openai::OpenAi,
+    },
+    RuntimeSpec {
+        name: "llamaedge",
+        summary: "LlamaEdge (WASM), by its OpenAI-compatible API",
+        adapter: &openai::OpenAi,
+    },
+];
+
+/// Finds a runtime by its name.
+pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
+    RUNTIMES.iter().find(|spec| spec.name == name)
+}
+
+impl std::fmt::Debug for RuntimeSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
