@@ -2,4 +2,5 @@
 
 pub mod base;
 pub mod measure;
+pub mod transport;
 pub mod wire;

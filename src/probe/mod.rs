@@ -12,5 +12,6 @@ pub use observation::{
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};
 pub use settings::{
-    Assertion, ConnectionPolicy, Limits, Probe, Scenario, Target, Timeouts,
+    Assertion, ConnectionPolicy, Limits, Probe, Scenario, ScenarioSettings, Target, TargetSettings,
+    Timeouts,
 };

@@ -2,12 +2,30 @@
 
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::runtime::{Generation, Operation, RuntimeSpec};
-use crate::transport::{Dialer, Endpoint};
-use crate::workload::{CachePolicy, Calibration, Workload};
+use crate::transport::{Connection, Dialer, Endpoint};
+use crate::workload::{Calibration, Tokenizer, Workload, WorkloadError, WorkloadSettings};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// One model behind one endpoint.
+/// A target as configured: comparable, so that a reload knows what has changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetSettings {
+    /// Unique.
+    pub name: Arc<str>,
+    /// The dialect spoken there; `None` means `auto`: ask the endpoint.
+    pub runtime: Option<&'static RuntimeSpec>,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The model asked for; `None` means the first that the endpoint offers.
+    pub model: Option<Arc<str>>,
+    /// The user's own labels, for `llm_probe_target_info`.
+    pub labels: UserLabels,
+    /// Runs that may be in flight at once; 1 unless told otherwise.
+    pub max_in_flight: usize,
+}
+
+/// One model behind one endpoint, ready to be asked.
 #[derive(Debug)]
 pub struct Target {
     /// Unique.
@@ -24,8 +42,6 @@ pub struct Target {
     pub labels: UserLabels,
     /// Runs that may be in flight at once.
     pub max_in_flight: usize,
-    /// Learns how many tokens this model makes of our words.
-    pub calibration: Calibration,
 }
 
 /// Which connection a run uses.
@@ -93,15 +109,14 @@ pub struct Assertion {
     pub min_output_tokens: Option<u64>,
 }
 
-/// What is sent, and by which rules it is judged.
-#[derive(Clone, Debug)]
-pub struct Scenario {
+/// A scenario as configured: comparable, so that a reload knows what has changed. Its schedule is
+/// kept beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScenarioSettings {
     /// Unique.
     pub name: Arc<str>,
-    /// Yields the prompts.
-    pub workload: Arc<dyn Workload>,
-    /// Cold or warm prefix cache.
-    pub cache: CachePolicy,
+    /// What is sent.
+    pub workload: WorkloadSettings,
     /// Cold or warm connection.
     pub connection: ConnectionPolicy,
     /// Chat or completion.
@@ -118,6 +133,32 @@ pub struct Scenario {
     pub assertion: Assertion,
 }
 
+/// What is sent and by which rules it is judged, ready to be used.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// As configured.
+    pub settings: ScenarioSettings,
+    /// Yields the prompts.
+    pub workload: Arc<dyn Workload>,
+    /// Counts the tokens of answers whose runtime does not.
+    pub tokenizer: Option<Tokenizer>,
+}
+
+impl Scenario {
+    /// Builds the workload and loads the tokenizer.
+    ///
+    /// # Errors
+    /// When the workload's settings do not suit its kind or the tokenizer cannot be loaded.
+    pub fn build(settings: ScenarioSettings) -> Result<Self, WorkloadError> {
+        let file = settings.workload.tokenizer_file.as_deref();
+        Ok(Self {
+            workload: crate::workload::build(&settings.workload)?,
+            tokenizer: file.map(Tokenizer::load).transpose()?,
+            settings,
+        })
+    }
+}
+
 /// A target × scenario.
 #[derive(Debug)]
 pub struct Probe {
@@ -127,6 +168,10 @@ pub struct Probe {
     pub target: Arc<Target>,
     /// What to ask.
     pub scenario: Arc<Scenario>,
+    /// Learns how many tokens this model makes of our words.
+    pub(super) calibration: Calibration,
+    /// The connection of the run before, and since when it is idle.
+    pub(super) idle: Mutex<Option<(Instant, Connection)>>,
 }
 
 impl Probe {
@@ -136,12 +181,14 @@ impl Probe {
             target: target.name.clone(),
             runtime: Arc::from(target.runtime.name),
             model: target.model.clone(),
-            scenario: scenario.name.clone(),
+            scenario: scenario.settings.name.clone(),
         };
         Self {
             labels,
             target,
             scenario,
+            calibration: Calibration::default(),
+            idle: Mutex::new(None),
         }
     }
 }

@@ -147,3 +147,10 @@ impl std::fmt::Debug for RuntimeSpec {
         f.write_str(self.name)
     }
 }
+
+/// Names are unique, so a name is an identity.
+impl PartialEq for RuntimeSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}

@@ -4,11 +4,13 @@
 mod dial;
 mod exchange;
 mod meter;
+mod request;
 mod settings;
 mod tls;
 
 pub use dial::{DialError, DialPhases, Dialer};
 pub use exchange::{Connection, ExchangeError, ResponseHead};
+pub use request::{AskError, PROBE_HEADER, RequestError, ask, build_request};
 pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};
 pub use tls::TlsError;
 

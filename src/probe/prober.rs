@@ -1,0 +1,478 @@
+//! One run: connect, send, read, judge. A failed run is data, so running cannot fail.
+
+use super::observation::{
+    ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,
+};
+use super::outcome::Outcome;
+use super::settings::{ConnectionPolicy, Probe};
+use super::stream::{Answer, Failed, Reading};
+use crate::base::clock::wall_now;
+use crate::measure::latency::{Latency, Span};
+use crate::measure::timeline::Timeline;
+use crate::runtime::{EncodeInput, EncodedRequest};
+use crate::transport::{
+    ClockKind, Connection, DialError, DialPhases, ExchangeError, PROBE_HEADER, ResponseHead,
+    build_request,
+};
+use crate::wire::Framing;
+use crate::workload::Prompt;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use std::time::{Duration, Instant};
+use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
+
+/// After the terminator, how long a warm connection may take to end its body before it is given up.
+const DRAIN_LIMIT: Duration = Duration::from_millis(250);
+/// A warm connection idle for longer is replaced before the run: many servers (uvicorn: 5 s) close
+/// idle ones, and a request that meets the close would fail for no fault of the runtime.
+const MAX_IDLE: Duration = Duration::from_secs(4);
+/// Bytes of an unsuccessful answer that are read for its message.
+const ERROR_BODY_BYTES: usize = 64 * 1024;
+/// How long the message of an unsuccessful answer is waited for.
+const ERROR_BODY_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the caller knows about a run.
+#[derive(Clone, Debug)]
+pub struct RunContext {
+    /// Who asks.
+    pub trigger: Trigger,
+    /// When it was meant to start, on the wall clock.
+    pub intended_start: Timestamp,
+    /// The same instant on the monotonic clock.
+    pub intended: Instant,
+    /// How much later than planned the daemon woke for it; absent for runs on demand.
+    pub schedule_lag: Option<Duration>,
+    /// Keep the answer's visible text in the observation.
+    pub keep_answer: bool,
+    /// An upper limit on the run, besides the scenario's own.
+    pub limit: Option<Duration>,
+    /// Ends the run as `cancelled`.
+    pub cancel: CancellationToken,
+}
+
+impl RunContext {
+    /// A run that is wanted now.
+    pub fn on_demand(cancel: CancellationToken) -> Self {
+        Self {
+            trigger: Trigger::OnDemand,
+            intended_start: wall_now(),
+            intended: Instant::now(),
+            schedule_lag: None,
+            keep_answer: false,
+            limit: None,
+            cancel,
+        }
+    }
+}
+
+/// Runs probes.
+#[derive(Clone, Copy, Debug)]
+pub struct Prober {
+    /// A run that the daemon woke for later than this is tainted: whoever sleeps late stamps late.
+    pub max_schedule_lag: Duration,
+}
+
+impl Default for Prober {
+    /// 50 ms: far above a healthy daemon's lag (under 2 ms), and at the size of a starved one's
+    /// stamp errors.
+    fn default() -> Self {
+        Self {
+            max_schedule_lag: Duration::from_millis(50),
+        }
+    }
+}
+
+impl Prober {
+    /// Runs a probe once. Whatever happens is in the observation.
+    pub async fn run(&self, probe: &Probe, context: RunContext) -> Observation {
+        let mut run = Run::new(probe, &context);
+        let attempt = run.attempt();
+        let verdict = tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => {
+                Err(Failed::new(Outcome::Cancelled, "the daemon was told to stop"))
+            }
+            verdict = attempt => verdict,
+        };
+        run.conclude(verdict, self.max_schedule_lag)
+    }
+}
+
+/// A run in progress: what is known so far, however it ends.
+struct Run<'a> {
+    probe: &'a Probe,
+    context: &'a RunContext,
+    run_id: RunId,
+    prompt: Prompt,
+    started: Instant,
+    dispatch: Option<Instant>,
+    ready: Option<Instant>,
+    written: Option<Instant>,
+    dial: DialPhases,
+    connection: ConnectionState,
+    reused: bool,
+    status: Option<u16>,
+    answer: Option<Answer>,
+    end: Option<Instant>,
+}
+
+impl<'a> Run<'a> {
+    fn new(probe: &'a Probe, context: &'a RunContext) -> Self {
+        let run_id = RunId::random();
+        let scenario = &probe.scenario;
+        Self {
+            probe,
+            context,
+            run_id,
+            prompt: scenario.workload.next(run_id.seed(), &probe.calibration),
+            started: Instant::now(),
+            dispatch: None,
+            ready: None,
+            written: None,
+            dial: DialPhases::default(),
+            connection: match scenario.settings.connection {
+                ConnectionPolicy::Cold => ConnectionState::Cold,
+                ConnectionPolicy::Warm => ConnectionState::Warm,
+            },
+            reused: false,
+            status: None,
+            answer: None,
+            end: None,
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<(), Failed> {
+        let request = self.request()?;
+        let mut connection = match self.connection {
+            ConnectionState::Cold => {
+                self.dispatch = Some(Instant::now());
+                self.connect().await?
+            }
+            ConnectionState::Warm => match self.take_idle().await {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            },
+        };
+        let ready = Instant::now();
+        self.ready = Some(ready);
+        self.dispatch.get_or_insert(ready);
+        let (head, mut connection) = {
+            let (deadline, outcome) = self.deadline();
+            let sent = timeout_at(deadline.into(), connection.send(request)).await;
+            self.written = connection.request_written();
+            match sent {
+                Err(_) => return Err(self.too_late(outcome)),
+                Ok(Err(error)) => return Err(before_head(&error)),
+                Ok(Ok(head)) => (head, connection),
+            }
+        };
+        self.status = Some(head.status.as_u16());
+        if !head.status.is_success() {
+            return Err(self.refused_by_status(&head, &mut connection).await);
+        }
+        self.open_answer(&head);
+        self.read(&mut connection).await?;
+        self.judge()?;
+        if self.connection == ConnectionState::Warm {
+            self.keep(connection).await;
+        }
+        Ok(())
+    }
+
+    fn request(&self) -> Result<http::Request<http_body_util::Full<bytes::Bytes>>, Failed> {
+        let target = &self.probe.target;
+        let scenario = &self.probe.scenario.settings;
+        let EncodedRequest { path, mut headers, body } =
+            target.runtime.adapter.encode(EncodeInput {
+                model: &target.model,
+                operation: scenario.operation,
+                stream: scenario.stream,
+                prompt: &self.prompt,
+                generation: &scenario.generation,
+            });
+        if let Ok(value) = HeaderValue::try_from(self.run_id.to_string()) {
+            headers.push((PROBE_HEADER, value));
+        }
+        build_request(&target.endpoint, Method::POST, path, &headers, body)
+            .map_err(|error| Failed::new(Outcome::Auth, error.to_string()))
+    }
+
+    /// The connection of the run before, if it still stands.
+    async fn take_idle(&mut self) -> Option<Connection> {
+        let (since, mut connection) = self.probe.idle.lock().take()?;
+        if since.elapsed() > MAX_IDLE || !connection.is_ready().await {
+            return None;
+        }
+        self.reused = true;
+        Some(connection)
+    }
+
+    async fn connect(&mut self) -> Result<Connection, Failed> {
+        let target = &self.probe.target;
+        let limit = self.probe.scenario.settings.timeouts.connect;
+        let limit = self.context.limit.map_or(limit, |most| most.min(limit));
+        let dial = target.dialer.dial(&target.endpoint, &mut self.dial);
+        match tokio::time::timeout(limit, dial).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                let outcome = match error {
+                    DialError::Dns { .. } => Outcome::Dns,
+                    DialError::Connect { .. } => Outcome::Refused,
+                    DialError::Tls(_) => Outcome::Tls,
+                    DialError::Http(_) => Outcome::Malformed,
+                };
+                Err(Failed::new(outcome, error.to_string()))
+            }
+            Err(_) => Err(Failed::new(
+                Outcome::TimeoutConnect,
+                format!("no connection to {} within {limit:?}", target.endpoint.authority()),
+            )),
+        }
+    }
+
+    /// The next deadline, and what it means when it passes.
+    fn deadline(&self) -> (Instant, Outcome) {
+        let timeouts = &self.probe.scenario.settings.timeouts;
+        let dispatch = self.dispatch.unwrap_or(self.started);
+        let total = self.context.limit.map_or(timeouts.total, |most| most.min(timeouts.total));
+        let mut next = (dispatch + total, Outcome::TimeoutTotal);
+        if self.probe.scenario.settings.stream {
+            let last = self.answer.as_ref().and_then(|answer| answer.timeline.last_token());
+            let token = match last {
+                None => (dispatch + timeouts.first_token, Outcome::TimeoutFirstToken),
+                Some(last) => (last + timeouts.stall, Outcome::Stalled),
+            };
+            if token.0 < next.0 {
+                next = token;
+            }
+        }
+        next
+    }
+
+    fn too_late(&self, outcome: Outcome) -> Failed {
+        let timeouts = &self.probe.scenario.settings.timeouts;
+        let message = match outcome {
+            Outcome::TimeoutFirstToken => {
+                format!("no token within {:?}", timeouts.first_token)
+            }
+            Outcome::Stalled => {
+                let tokens = self.answer.as_ref().map_or(0, |a| a.timeline.text_frames());
+                format!("no further token for {:?} after {tokens} frames", timeouts.stall)
+            }
+            _ => {
+                let total = self.context.limit.unwrap_or(timeouts.total).min(timeouts.total);
+                format!("not complete within {total:?}")
+            }
+        };
+        Failed::new(outcome, message)
+    }
+
+    async fn refused_by_status(&self, head: &ResponseHead, connection: &mut Connection) -> Failed {
+        let mut body = Vec::new();
+        let read = async {
+            while let Ok(Some(chunk)) = connection.chunk().await {
+                body.extend_from_slice(&chunk.data);
+                if body.len() > ERROR_BODY_BYTES {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(ERROR_BODY_LIMIT, read).await.ok();
+        let said = self.probe.target.runtime.adapter.error_message(&body);
+        let message = match said {
+            Some(said) => format!("HTTP {}: {said}", head.status),
+            None => format!("HTTP {}", head.status),
+        };
+        Failed::new(outcome_of(head.status), message)
+    }
+
+    fn open_answer(&mut self, head: &ResponseHead) {
+        let scenario = &self.probe.scenario.settings;
+        let adapter = self.probe.target.runtime.adapter;
+        let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+        // A JSON document instead of the event stream that was asked for: usually an error.
+        let framing = match adapter.framing(scenario.stream) {
+            Framing::Sse if is_json => Framing::WholeBody,
+            framing => framing,
+        };
+        let wants_text = self.context.keep_answer
+            || scenario.assertion.contains.is_some()
+            || self.probe.scenario.tokenizer.is_some();
+        self.answer = Some(Answer::new(Reading {
+            decoder: framing.decoder(scenario.limits.frame_bytes),
+            interpreter: adapter.interpreter(scenario.operation, scenario.stream),
+            limits: scenario.limits,
+            keep_text: wants_text,
+            native_counts: adapter.counts_natively(),
+        }));
+    }
+
+    /// Reads until the terminator or the body's end.
+    async fn read(&mut self, connection: &mut Connection) -> Result<(), Failed> {
+        loop {
+            let (deadline, outcome) = self.deadline();
+            let read = timeout_at(deadline.into(), connection.chunk()).await;
+            let Some(answer) = &mut self.answer else {
+                return Ok(());
+            };
+            match read {
+                Err(_) => return Err(self.too_late(outcome)),
+                Ok(Ok(Some(chunk))) => {
+                    let at = chunk.stamps.user;
+                    self.end = Some(at);
+                    answer.feed(&chunk.data, at)?;
+                    if answer.terminated.is_some() {
+                        return Ok(());
+                    }
+                }
+                Ok(Ok(None)) => {
+                    let at = self.end.unwrap_or_else(Instant::now);
+                    return answer.end(at);
+                }
+                Ok(Err(error)) => return Err(within_body(&error, answer.body_bytes)),
+            }
+        }
+    }
+
+    fn judge(&self) -> Result<(), Failed> {
+        let Some(answer) = &self.answer else {
+            return Ok(());
+        };
+        let scenario = &self.probe.scenario;
+        let tokens = answer.tokens(scenario.tokenizer.as_ref());
+        answer.verdict(&scenario.settings.assertion, tokens.as_ref())
+    }
+
+    /// Reads the rest of the body, so that the connection can serve the next run.
+    async fn keep(&self, mut connection: Connection) {
+        let drained = tokio::time::timeout(DRAIN_LIMIT, async {
+            while let Ok(Some(_)) = connection.chunk().await {}
+            connection.is_ready().await
+        });
+        if drained.await == Ok(true) {
+            *self.probe.idle.lock() = Some((Instant::now(), connection));
+        }
+    }
+
+    fn conclude(self, verdict: Result<(), Failed>, max_lag: Duration) -> Observation {
+        let now = Instant::now();
+        let end = match &verdict {
+            // What came before the verdict is the answer's own end; a timeout ends when it fires.
+            Ok(()) => self.end.unwrap_or(now),
+            Err(_) => now,
+        };
+        let dispatch = self.dispatch.unwrap_or(self.started);
+        let scenario = &self.probe.scenario;
+        let tokens = self.answer.as_ref().and_then(|a| a.tokens(scenario.tokenizer.as_ref()));
+        let empty = Timeline::default();
+        let timeline = self.answer.as_ref().map_or(&empty, |answer| &answer.timeline);
+        let first_byte = self.answer.as_ref().and_then(|answer| answer.first_byte);
+        let span = Span { dispatch, first_byte, end };
+        let count = tokens.and_then(|tokens| tokens.usage.output);
+        let latency = Latency::of(timeline, span, count, scenario.settings.stream);
+        let phases = self.phases(dispatch, first_byte, end);
+        let (outcome, failure) = match verdict {
+            Ok(()) => (Outcome::Success, None),
+            Err(failed) => (
+                failed.outcome,
+                Some(Failure {
+                    message: failed.message,
+                    status: failed.status.or(self.status),
+                }),
+            ),
+        };
+        if let (Some(words), Some(input)) = (
+            self.prompt.generated_words,
+            tokens.and_then(|tokens| tokens.usage.input),
+        ) {
+            self.probe.calibration.observe(words, input);
+        }
+        let lag = self.context.schedule_lag;
+        let mut observation = Observation {
+            run_id: self.run_id,
+            labels: self.probe.labels.clone(),
+            trigger: self.context.trigger,
+            intended_start: self.context.intended_start,
+            ended: wall_now(),
+            outcome,
+            failure,
+            streamed: scenario.settings.stream,
+            connection: self.connection,
+            reused: self.reused,
+            phases,
+            latency,
+            duration: end.saturating_duration_since(self.context.intended),
+            gaps: Vec::new(),
+            tokens_per_arrival: Vec::new(),
+            tokens,
+            server: Default::default(),
+            finish_reason: None,
+            response_model: None,
+            body_bytes: 0,
+            instrument: Instrument {
+                clock: ClockKind::User,
+                schedule_lag: lag,
+                taint: lag.filter(|lag| *lag > max_lag).map(|_| Taint::ScheduleLag),
+            },
+            answer: None,
+        };
+        if let Some(answer) = self.answer {
+            observation.server = answer.server;
+            observation.finish_reason = answer.finish;
+            observation.response_model = answer.model;
+            observation.body_bytes = answer.body_bytes;
+            observation.answer = self.context.keep_answer.then_some(answer.visible);
+            if scenario.settings.stream {
+                (observation.gaps, observation.tokens_per_arrival) = answer.timeline.into_lists();
+            }
+        }
+        observation
+    }
+
+    fn phases(&self, dispatch: Instant, first_byte: Option<Instant>, end: Instant) -> Phases {
+        let between = |from: Option<Instant>, to: Option<Instant>| {
+            Some(to?.saturating_duration_since(from?))
+        };
+        let written = self.written.zip(self.ready).map(|(written, ready)| written.max(ready));
+        Phases {
+            schedule: self.dispatch.map(|_| dispatch.saturating_duration_since(self.context.intended)),
+            dns: self.dial.dns,
+            connect: self.dial.connect,
+            tls: self.dial.tls,
+            send: between(self.ready, written),
+            wait: between(written, first_byte),
+            stream: between(first_byte, Some(end)),
+        }
+    }
+}
+
+fn outcome_of(status: StatusCode) -> Outcome {
+    match status.as_u16() {
+        401 | 403 => Outcome::Auth,
+        429 => Outcome::RateLimited,
+        300..=499 => Outcome::Http4xx,
+        500..=599 => Outcome::Http5xx,
+        _ => Outcome::Malformed,
+    }
+}
+
+fn before_head(error: &ExchangeError) -> Failed {
+    let outcome = match error {
+        ExchangeError::Closed(_) => Outcome::Refused,
+        ExchangeError::Protocol(_) => Outcome::Malformed,
+        ExchangeError::HeadTooLarge => Outcome::Oversized,
+    };
+    Failed::new(outcome, error.to_string())
+}
+
+fn within_body(error: &ExchangeError, bytes: u64) -> Failed {
+    let outcome = match error {
+        ExchangeError::Closed(_) => Outcome::Truncated,
+        ExchangeError::Protocol(_) => Outcome::Malformed,
+        ExchangeError::HeadTooLarge => Outcome::Oversized,
+    };
+    Failed::new(outcome, format!("after {bytes} bytes: {error}"))
+}

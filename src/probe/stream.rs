@@ -1,0 +1,227 @@
+//! From stamped bytes to a judged answer. Sans-IO: whoever feeds it owns the socket and the clock.
+
+use super::outcome::Outcome;
+use super::settings::{Assertion, Limits};
+use crate::measure::delta::{Delta, Fault, FinishReason, ServerTimings};
+use crate::measure::timeline::Timeline;
+use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
+use crate::runtime::Interpreter;
+use crate::wire::{DecodeError, Decoder, Frame};
+use crate::workload::Tokenizer;
+use std::time::Instant;
+
+/// A verdict that is not success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    pub(super) outcome: Outcome,
+    pub(super) message: String,
+    pub(super) status: Option<u16>,
+}
+
+impl Failed {
+    pub(super) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            message: message.into(),
+            status: None,
+        }
+    }
+}
+
+/// An answer while it comes in.
+pub(super) struct Answer {
+    decoder: Box<dyn Decoder>,
+    interpreter: Box<dyn Interpreter>,
+    frames: Vec<Frame>,
+    body_limit: u64,
+    keep_text: bool,
+    native_counts: bool,
+    pub(super) timeline: Timeline,
+    pub(super) first_byte: Option<Instant>,
+    pub(super) terminated: Option<Instant>,
+    pub(super) body_bytes: u64,
+    pub(super) server: ServerTimings,
+    pub(super) finish: Option<FinishReason>,
+    pub(super) model: Option<String>,
+    pub(super) visible: String,
+    usage: Usage,
+    reasoning: String,
+    saw_visible: bool,
+    saw_reasoning: bool,
+}
+
+/// What an [`Answer`] is read with.
+pub(super) struct Reading {
+    pub(super) decoder: Box<dyn Decoder>,
+    pub(super) interpreter: Box<dyn Interpreter>,
+    pub(super) limits: Limits,
+    /// Somebody will want the text: the tokenizer, an assertion, the caller.
+    pub(super) keep_text: bool,
+    /// Counts are the dialect's own.
+    pub(super) native_counts: bool,
+}
+
+impl Answer {
+    pub(super) fn new(reading: Reading) -> Self {
+        Self {
+            decoder: reading.decoder,
+            interpreter: reading.interpreter,
+            frames: Vec::new(),
+            body_limit: reading.limits.body_bytes,
+            keep_text: reading.keep_text,
+            native_counts: reading.native_counts,
+            timeline: Timeline::default(),
+            first_byte: None,
+            terminated: None,
+            body_bytes: 0,
+            server: ServerTimings::default(),
+            finish: None,
+            model: None,
+            visible: String::new(),
+            usage: Usage::default(),
+            reasoning: String::new(),
+            saw_visible: false,
+            saw_reasoning: false,
+        }
+    }
+
+    /// Takes the next bytes, stamped `at`.
+    pub(super) fn feed(&mut self, data: &[u8], at: Instant) -> Result<(), Failed> {
+        self.first_byte.get_or_insert(at);
+        self.body_bytes += data.len() as u64;
+        if self.body_bytes > self.body_limit {
+            let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
+            return Err(Failed::new(Outcome::Oversized, message));
+        }
+        let mut frames = std::mem::take(&mut self.frames);
+        let fed = self.decoder.feed(data, &mut frames);
+        let read = self.read(&mut frames, at);
+        self.frames = frames;
+        read?;
+        fed.map_err(oversized)
+    }
+
+    /// The body has ended; its last bytes were stamped `at`.
+    pub(super) fn end(&mut self, at: Instant) -> Result<(), Failed> {
+        let mut frames = std::mem::take(&mut self.frames);
+        self.decoder.finish(&mut frames).map_err(oversized)?;
+        self.read(&mut frames, at)
+    }
+
+    fn read(&mut self, frames: &mut Vec<Frame>, at: Instant) -> Result<(), Failed> {
+        for frame in frames.drain(..) {
+            if self.terminated.is_some() {
+                continue;
+            }
+            let delta = self.interpreter.on_frame(&frame);
+            match &delta.fault {
+                Some(Fault::Malformed(reason)) => {
+                    return Err(Failed::new(Outcome::Malformed, reason.clone()));
+                }
+                Some(Fault::InBand(reason)) => {
+                    return Err(Failed::new(Outcome::InBandError, reason.clone()));
+                }
+                None => {}
+            }
+            self.timeline.record(&delta, at);
+            if delta.terminator {
+                self.terminated = Some(at);
+            }
+            self.absorb(delta);
+        }
+        Ok(())
+    }
+
+    fn absorb(&mut self, delta: Delta<'_>) {
+        let visible = delta.visible.unwrap_or_default();
+        let reasoning = delta.reasoning.unwrap_or_default();
+        self.saw_visible |= !visible.is_empty();
+        self.saw_reasoning |= !reasoning.is_empty();
+        if self.keep_text {
+            self.visible.push_str(&visible);
+            self.reasoning.push_str(&reasoning);
+        }
+        if let Some(usage) = delta.usage {
+            self.usage.merge(usage);
+        }
+        self.server.merge(delta.server);
+        self.finish = delta.finish.or(self.finish.take());
+        if self.model.is_none() {
+            self.model = delta.model.map(std::borrow::Cow::into_owned);
+        }
+    }
+
+    /// Token counts, by the best source at hand. Absent where nothing was said.
+    pub(super) fn tokens(&self, tokenizer: Option<&Tokenizer>) -> Option<TokenCounts> {
+        let frames = self.timeline.text_frames();
+        let (output, source) = match (self.usage.output.filter(|n| *n > 0), tokenizer) {
+            (Some(output), _) if self.native_counts => (output, TokenSource::Runtime),
+            (Some(output), _) => (output, TokenSource::Usage),
+            (None, Some(tokenizer)) if frames > 0 => {
+                let count = tokenizer.count(&self.visible) + tokenizer.count(&self.reasoning);
+                (count as u64, TokenSource::Tokenizer)
+            }
+            (None, _) if frames > 0 => (frames, TokenSource::Chunks),
+            (None, _) => return None,
+        };
+        let usage = Usage {
+            output: Some(output),
+            ..self.usage
+        };
+        Some(TokenCounts { usage, source })
+    }
+
+    /// Judges a body that has ended or whose terminator has come.
+    pub(super) fn verdict(
+        &self,
+        assertion: &Assertion,
+        tokens: Option<&TokenCounts>,
+    ) -> Result<(), Failed> {
+        let bytes = self.body_bytes;
+        if self.terminated.is_none() {
+            let message = format!("the answer ended after {bytes} bytes without its terminator");
+            return Err(Failed::new(Outcome::Truncated, message));
+        }
+        self.has_text()?;
+        if self.finish.is_none() {
+            let message = "the answer ended without a finish reason";
+            return Err(Failed::new(Outcome::Truncated, message));
+        }
+        if let Some(wanted) = &assertion.contains
+            && !self.visible.contains(wanted.as_str())
+        {
+            let message = format!("the answer does not contain `{wanted}`");
+            return Err(Failed::new(Outcome::Assertion, message));
+        }
+        let count = tokens.and_then(|tokens| tokens.usage.output).unwrap_or(0);
+        match assertion.min_output_tokens {
+            Some(least) if count < least => {
+                let message = format!("the answer has {count} tokens; at least {least} were wanted");
+                Err(Failed::new(Outcome::Assertion, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has_text(&self) -> Result<(), Failed> {
+        if self.saw_visible {
+            return Ok(());
+        }
+        let counted = self.usage.output.unwrap_or(0);
+        let reasoned = self.saw_reasoning || self.usage.reasoning.unwrap_or(0) > 0;
+        if reasoned && self.finish == Some(FinishReason::Length) {
+            let message = "all tokens were spent on hidden reasoning: raise `output_tokens`";
+            return Err(Failed::new(Outcome::BudgetExhausted, message));
+        }
+        let message = match (reasoned, counted) {
+            (true, _) => "the answer is hidden reasoning only".to_owned(),
+            (false, 0) => "the answer has no token".to_owned(),
+            (false, n) => format!("the runtime counts {n} tokens, but sent no text"),
+        };
+        Err(Failed::new(Outcome::Empty, message))
+    }
+}
+
+fn oversized(error: DecodeError) -> Failed {
+    Failed::new(Outcome::Oversized, error.to_string())
+}

@@ -1,0 +1,195 @@
+//! Finds out what an endpoint speaks by asking it: Ollama's version, vLLM's version, llama.cpp's
+//! props, TGI's info, SGLang's server info, the OpenAI model list.
+
+use super::{RuntimeSpec, find};
+use crate::transport::{AskError, Dialer, Endpoint, ask};
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long one question may take.
+const QUESTION_LIMIT: Duration = Duration::from_secs(5);
+
+/// What an endpoint turned out to be.
+#[derive(Clone, Debug)]
+pub struct Detection {
+    /// The runtime.
+    pub runtime: &'static RuntimeSpec,
+    /// Its version, where it tells.
+    pub version: Option<String>,
+    /// The models that it offers, in its own order.
+    pub models: Vec<String>,
+    /// What gave it away.
+    pub evidence: String,
+}
+
+/// Why nothing was found.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectError {
+    /// Nobody there.
+    #[error("`{url}` does not answer: {source}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        source: AskError,
+    },
+    /// The endpoint wants a key.
+    #[error("`{url}` wants authentication (HTTP {status})\nhint: give the target an `auth`")]
+    Unauthorized {
+        /// Where.
+        url: String,
+        /// 401 or 403.
+        status: u16,
+    },
+    /// Somebody there, but no runtime that we know.
+    #[error("`{url}` is no runtime that Sonde knows\nhint: name it with `runtime:`; see `sonde probe --help`")]
+    Unknown {
+        /// Where.
+        url: String,
+    },
+}
+
+/// One way to recognise a runtime.
+struct Question {
+    path: &'static str,
+    runtime: &'static str,
+    /// Reads the version out of a JSON answer; `None` means "this is not it".
+    recognise: fn(&Value) -> Option<String>,
+}
+
+/// Asked in order: the specific before the general.
+const QUESTIONS: &[Question] = &[
+    Question {
+        path: "/api/version",
+        runtime: "ollama",
+        recognise: |answer| text(answer, &["version"]),
+    },
+    Question {
+        path: "/get_server_info",
+        runtime: "sglang",
+        recognise: |answer| text(answer, &["version", "sglang_version"]),
+    },
+    Question {
+        path: "/version",
+        runtime: "vllm",
+        recognise: |answer| text(answer, &["version"]),
+    },
+    Question {
+        path: "/info",
+        runtime: "tgi",
+        recognise: |answer| {
+            answer.get("model_id")?;
+            text(answer, &["version"])
+        },
+    },
+    Question {
+        path: "/props",
+        runtime: "llamacpp",
+        recognise: |answer| {
+            answer.get("default_generation_settings")?;
+            text(answer, &["build_info"]).or_else(|| Some(String::new()))
+        },
+    },
+];
+
+fn text(answer: &Value, keys: &[&str]) -> Option<String> {
+    keys.iter()
+        .find_map(|key| answer.get(key)?.as_str())
+        .map(str::to_owned)
+}
+
+/// Asks an endpoint what it is and which models it has.
+///
+/// # Errors
+/// When nobody answers, a key is wanted, or nothing known is recognised.
+pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, DetectError> {
+    let asker = Asker { endpoint, dialer };
+    for question in QUESTIONS {
+        let Some(answer) = asker.json(question.path).await? else {
+            continue;
+        };
+        let Some(version) = (question.recognise)(&answer) else {
+            continue;
+        };
+        if let Some(runtime) = find(question.runtime) {
+            return Ok(Detection {
+                runtime,
+                version: (!version.is_empty()).then_some(version),
+                models: asker.models(runtime.name).await?,
+                evidence: format!("GET {}", question.path),
+            });
+        }
+    }
+    let listed = asker.json("/v1/models").await?;
+    let Some((models, runtime)) = listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?))) else {
+        return Err(DetectError::Unknown { url: endpoint.url() });
+    };
+    Ok(Detection {
+        runtime,
+        version: None,
+        models,
+        evidence: "GET /v1/models".to_owned(),
+    })
+}
+
+struct Asker<'a> {
+    endpoint: &'a Endpoint,
+    dialer: &'a Dialer,
+}
+
+impl Asker<'_> {
+    /// The JSON at `path`; `None` where there is none.
+    async fn json(&self, path: &str) -> Result<Option<Value>, DetectError> {
+        let url = || self.endpoint.url();
+        let asked = ask(
+            self.endpoint,
+            self.dialer,
+            Method::GET,
+            path,
+            Bytes::new(),
+            QUESTION_LIMIT,
+        );
+        let (head, body) = asked.await.map_err(|source| DetectError::Unreachable {
+            url: url(),
+            source,
+        })?;
+        match head.status.as_u16() {
+            status @ (401 | 403) => Err(DetectError::Unauthorized { url: url(), status }),
+            200 => Ok(serde_json::from_slice(&body).ok()),
+            _ => Ok(None),
+        }
+    }
+
+    async fn models(&self, runtime: &str) -> Result<Vec<String>, DetectError> {
+        let path = if runtime == "ollama" { "/api/tags" } else { "/v1/models" };
+        let answer = self.json(path).await?;
+        Ok(answer.and_then(|answer| model_ids(&answer)).unwrap_or_default())
+    }
+}
+
+/// Ids of an OpenAI list (`data[].id`) or names of an Ollama list (`models[].name`).
+fn model_ids(answer: &Value) -> Option<Vec<String>> {
+    let list = answer.get("data").or_else(|| answer.get("models"))?.as_array()?;
+    let name = |entry: &Value| {
+        let id = entry.get("id").or_else(|| entry.get("name"))?;
+        id.as_str().map(str::to_owned)
+    };
+    Some(list.iter().filter_map(name).collect())
+}
+
+/// Some servers are known by whom their models "belong" to.
+fn owner(answer: &Value) -> Option<&'static RuntimeSpec> {
+    let owned_by = answer
+        .pointer("/data/0/owned_by")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let name = match owned_by {
+        "vllm" => "vllm",
+        "sglang" => "sglang",
+        "llamacpp" => "llamacpp",
+        _ => "openai",
+    };
+    find(name)
+}

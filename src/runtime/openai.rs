@@ -1,0 +1,300 @@
+//! The OpenAI dialect, as vLLM, llama.cpp, SGLang, LlamaEdge and TGI speak it: chat and completions,
+//! server-sent events that end with `[DONE]`, usage in the stream, reasoning deltas, in-band errors.
+
+use super::text::{Text, error_text};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use crate::measure::delta::{Delta, FinishReason, ServerTimings};
+use crate::measure::tokens::Usage;
+use crate::wire::{Frame, Framing};
+use crate::workload::Prompt;
+use http::header::{ACCEPT, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub(super) struct OpenAi;
+
+impl Runtime for OpenAi {
+    fn encode(&self, input: EncodeInput<'_>) -> EncodedRequest {
+        let mut body = json!({ "model": input.model, "stream": input.stream });
+        if let Value::Object(map) = &mut body {
+            match input.operation {
+                Operation::Chat => map.insert("messages".into(), messages(input.prompt)),
+                Operation::Completion => map.insert("prompt".into(), whole(input.prompt).into()),
+            };
+            if input.stream {
+                map.insert("stream_options".into(), json!({ "include_usage": true }));
+            }
+            if let Some(tokens) = input.generation.output_tokens {
+                map.insert("max_tokens".into(), tokens.into());
+            }
+            if let Some(temperature) = input.generation.temperature {
+                map.insert("temperature".into(), temperature.into());
+            }
+            map.extend(input.generation.extra_body.clone());
+        }
+        let accept = match input.stream {
+            true => HeaderValue::from_static("text/event-stream"),
+            false => HeaderValue::from_static("application/json"),
+        };
+        EncodedRequest {
+            path: match input.operation {
+                Operation::Chat => "/v1/chat/completions",
+                Operation::Completion => "/v1/completions",
+            },
+            headers: vec![(ACCEPT, accept)],
+            body: body.to_string().into(),
+        }
+    }
+
+    fn framing(&self, stream: bool) -> Framing {
+        match stream {
+            true => Framing::Sse,
+            false => Framing::WholeBody,
+        }
+    }
+
+    fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {
+        Box::new(OpenAiInterpreter { stream })
+    }
+}
+
+/// `[{role, content}]`, the system message first.
+pub(super) fn messages(prompt: &Prompt) -> Value {
+    let system = prompt.system.as_ref();
+    let system = system.map(|text| json!({ "role": "system", "content": &**text }));
+    let user = json!({ "role": "user", "content": prompt.user });
+    system.into_iter().chain([user]).collect()
+}
+
+/// The prompt as one text, for operations without roles.
+pub(super) fn whole(prompt: &Prompt) -> String {
+    match &prompt.system {
+        Some(system) => format!("{system}\n\n{}", prompt.user),
+        None => prompt.user.clone(),
+    }
+}
+
+struct OpenAiInterpreter {
+    stream: bool,
+}
+
+impl Interpreter for OpenAiInterpreter {
+    fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a> {
+        if frame.data.trim_ascii() == b"[DONE]" {
+            return Delta {
+                terminator: true,
+                ..Delta::default()
+            };
+        }
+        match serde_json::from_slice::<Body<'a>>(&frame.data) {
+            Ok(Body { error: Some(error), .. }) if !error.is_null() => {
+                Delta::in_band(error_text(&error))
+            }
+            // Some servers send the error object as the event itself, named by the event.
+            Ok(body) if body.object.as_ref().is_some_and(|o| o.0 == "error") => {
+                Delta::in_band(body.message.map_or_else(String::new, |m| m.0.into_owned()))
+            }
+            Ok(_) if frame.event.as_deref() == Some("error") => {
+                Delta::in_band(super::text::one_line(&String::from_utf8_lossy(&frame.data)))
+            }
+            Ok(body) => body.into_delta(self.stream),
+            Err(error) => Delta::malformed(format!("a frame is not the expected JSON: {error}")),
+        }
+    }
+}
+
+/// A chunk of a stream, or a whole answer: they differ in `delta` and `message` only.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    object: Option<Text<'a>>,
+    #[serde(borrow)]
+    message: Option<Text<'a>>,
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    usage: Option<UsageBlock>,
+    timings: Option<LlamaTimings>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    delta: Option<Message<'a>>,
+    #[serde(borrow)]
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
+    #[serde(borrow)]
+    finish_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(borrow)]
+    reasoning: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct UsageBlock {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
+    reasoning_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    reasoning_tokens: Option<u64>,
+}
+
+/// llama.cpp's server adds these to the last chunk; milliseconds.
+#[derive(Deserialize)]
+struct LlamaTimings {
+    prompt_ms: Option<f64>,
+    predicted_ms: Option<f64>,
+}
+
+impl<'a> Body<'a> {
+    fn into_delta(self, stream: bool) -> Delta<'a> {
+        let Some(choices) = self.choices else {
+            return Delta::malformed("a frame has no `choices`");
+        };
+        let mut delta = Delta {
+            usage: self.usage.map(UsageBlock::counts),
+            server: self.timings.map(LlamaTimings::phases).unwrap_or_default(),
+            model: self.model.map(|text| text.0),
+            // A whole answer is complete by being whole.
+            terminator: !stream,
+            ..Delta::default()
+        };
+        // We never ask for more than one choice.
+        let Some(choice) = choices.into_iter().next() else {
+            return delta;
+        };
+        delta.finish = choice.finish_reason.map(|text| FinishReason::parse(&text.0));
+        delta.visible = choice.text.map(|text| text.0);
+        if let Some(message) = choice.delta.or(choice.message) {
+            let reasoning = message.reasoning_content.or(message.reasoning);
+            delta.reasoning = reasoning.map(|text| text.0);
+            delta.visible = message.content.map(|text| text.0).or(delta.visible);
+        }
+        delta
+    }
+}
+
+impl UsageBlock {
+    fn counts(self) -> Usage {
+        let details = self.completion_tokens_details;
+        Usage {
+            input: self.prompt_tokens,
+            output: self.completion_tokens,
+            cached: self.prompt_tokens_details.and_then(|details| details.cached_tokens),
+            reasoning: details
+                .and_then(|details| details.reasoning_tokens)
+                .or(self.reasoning_tokens),
+        }
+    }
+}
+
+impl LlamaTimings {
+    fn phases(self) -> ServerTimings {
+        let prefill = self.prompt_ms.and_then(millis);
+        let decode = self.predicted_ms.and_then(millis);
+        ServerTimings {
+            prefill,
+            decode,
+            total: prefill.zip(decode).map(|(prefill, decode)| prefill + decode),
+            ..ServerTimings::default()
+        }
+    }
+}
+
+fn millis(value: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(value / 1e3).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(stream: bool, data: &str, check: impl FnOnce(Delta<'_>)) {
+        let frame = Frame {
+            event: None,
+            data: data.as_bytes().to_vec(),
+            end: 0,
+        };
+        check(OpenAiInterpreter { stream }.on_frame(&frame));
+    }
+
+    #[test]
+    fn a_role_chunk_carries_no_text() {
+        read(true, r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, |delta| {
+            assert_eq!(delta.visible.as_deref(), Some(""));
+            assert_eq!(delta.fault, None);
+        });
+    }
+
+    #[test]
+    fn reasoning_is_told_apart_under_both_of_its_names() {
+        for key in ["reasoning_content", "reasoning"] {
+            let data = format!(r#"{{"choices":[{{"delta":{{"{key}":"hm","content":null}}}}]}}"#);
+            read(true, &data, |delta| {
+                assert_eq!(delta.reasoning.as_deref(), Some("hm"));
+                assert_eq!(delta.visible, None);
+            });
+        }
+    }
+
+    #[test]
+    fn the_usage_chunk_has_counts_and_no_choice() {
+        let data = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}}"#;
+        read(true, data, |delta| {
+            let usage = delta.usage.unwrap();
+            assert_eq!((usage.input, usage.output, usage.cached), (Some(9), Some(5), Some(4)));
+        });
+    }
+
+    #[test]
+    fn an_error_inside_the_stream_is_in_band() {
+        for data in [
+            r#"{"error":{"message":"out of memory","code":500}}"#,
+            r#"{"error":"out of memory"}"#,
+            r#"{"object":"error","message":"out of memory"}"#,
+        ] {
+            read(true, data, |delta| assert_eq!(delta, Delta::in_band("out of memory")));
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_dialect_is_malformed() {
+        for data in ["nonsense", "{}", r#"{"choices":3}"#, "null"] {
+            read(true, data, |delta| {
+                assert!(matches!(
+                    delta.fault,
+                    Some(crate::measure::delta::Fault::Malformed(_))
+                ));
+            });
+        }
+    }
+
+    #[test]
+    fn text_without_escapes_is_borrowed() {
+        read(true, r#"{"choices":[{"text":"plain"}]}"#, |delta| {
+            assert!(matches!(delta.visible, Some(std::borrow::Cow::Borrowed("plain"))));
+        });
+    }
+}

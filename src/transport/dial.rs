@@ -1,0 +1,165 @@
+//! Our own dial: name, TCP and TLS, each timed.
+
+use super::exchange::Connection;
+use super::meter::StampedStream;
+use super::settings::Endpoint;
+use super::tls::{self, TlsError};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long each part of a dial took. Absent: did not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DialPhases {
+    /// Name to addresses; absent for a literal address.
+    pub dns: Option<Duration>,
+    /// TCP handshake, refused addresses before the good one included.
+    pub connect: Option<Duration>,
+    /// TLS handshake.
+    pub tls: Option<Duration>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("cannot resolve `{host}`: {source}")]
+    Dns {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No address took the connection.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// The last address tried.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The handshake failed.
+    #[error("TLS handshake failed: {0}")]
+    Tls(io::Error),
+    /// HTTP could not begin.
+    #[error("HTTP handshake failed: {0}")]
+    Http(hyper::Error),
+}
+
+/// Knows how to get a connection to one endpoint.
+#[derive(Clone)]
+pub struct Dialer {
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl std::fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialer")
+            .field("tls", &self.tls.is_some())
+            .finish()
+    }
+}
+
+impl Dialer {
+    /// Reads the certificates that the endpoint names.
+    ///
+    /// # Errors
+    /// When they cannot be read or do not suit each other.
+    pub fn new(endpoint: &Endpoint) -> Result<Self, TlsError> {
+        let Some(settings) = &endpoint.tls else {
+            return Ok(Self { tls: None });
+        };
+        let name = settings.server_name.as_ref().unwrap_or(&endpoint.host);
+        let server_name = ServerName::try_from(name.clone())
+            .map_err(|_| TlsError::ServerName(name.clone()))?;
+        let config: Arc<ClientConfig> = tls::client_config(settings)?;
+        Ok(Self {
+            tls: Some((TlsConnector::from(config), server_name)),
+        })
+    }
+
+    /// Opens a connection and tells what its parts took. `progress` holds what is done so far, so
+    /// that a caller who gives up still knows.
+    ///
+    /// # Errors
+    /// When a part fails. Time limits are the caller's.
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        progress: &mut DialPhases,
+    ) -> Result<Connection, DialError> {
+        let addresses = resolve(endpoint, progress).await?;
+        let socket = connect(&addresses, progress).await?;
+        let stream = StampedStream::new(socket);
+        let meter = stream.meter();
+        match &self.tls {
+            None => Connection::open(stream, meter).await,
+            Some((connector, name)) => {
+                let started = Instant::now();
+                let stream = connector
+                    .connect(name.clone(), stream)
+                    .await
+                    .map_err(DialError::Tls)?;
+                progress.tls = Some(started.elapsed());
+                Connection::open(stream, meter).await
+            }
+        }
+    }
+}
+
+async fn resolve(
+    endpoint: &Endpoint,
+    progress: &mut DialPhases,
+) -> Result<Vec<SocketAddr>, DialError> {
+    if let Ok(literal) = endpoint.host.parse() {
+        return Ok(vec![SocketAddr::new(literal, endpoint.port)]);
+    }
+    let failed = |source| DialError::Dns {
+        host: endpoint.host.clone(),
+        source,
+    };
+    let started = Instant::now();
+    let addresses: Vec<_> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+        .await
+        .map_err(failed)?
+        .collect();
+    progress.dns = Some(started.elapsed());
+    match addresses.is_empty() {
+        true => Err(failed(io::ErrorKind::NotFound.into())),
+        false => Ok(addresses),
+    }
+}
+
+/// Tries the addresses one after the other, as the resolver orders them.
+async fn connect(
+    addresses: &[SocketAddr],
+    progress: &mut DialPhases,
+) -> Result<TcpStream, DialError> {
+    let started = Instant::now();
+    let mut last = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(socket) => {
+                // Without it a small request may wait for the peer's delayed acknowledgement.
+                socket.set_nodelay(true).ok();
+                progress.connect = Some(started.elapsed());
+                return Ok(socket);
+            }
+            Err(source) => {
+                last = Some(DialError::Connect {
+                    address: *address,
+                    source,
+                });
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| DialError::Dns {
+        host: String::new(),
+        source: io::ErrorKind::NotFound.into(),
+    }))
+}

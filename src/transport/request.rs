@@ -1,0 +1,131 @@
+//! The part of a request that is the same for every dialect: address, proof, our marks; and a small
+//! client for questions that are not measured.
+
+use super::dial::{DialPhases, Dialer};
+use super::exchange::{ExchangeError, ResponseHead};
+use super::settings::{Auth, Endpoint};
+use crate::base::build::USER_AGENT;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::{Method, Request};
+use http_body_util::Full;
+use std::time::Duration;
+
+/// Marks probe traffic, so that it can be told apart and subtracted. Its value is the run's id.
+pub const PROBE_HEADER: HeaderName = HeaderName::from_static("x-llm-probe");
+
+/// Most bytes of an answer that is not measured.
+const SMALL_BODY: usize = 1 << 20;
+
+/// Why a request cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The secret's file cannot be read.
+    #[error("cannot read the secret: {0}")]
+    Secret(std::io::Error),
+    /// The secret holds characters that a header cannot.
+    #[error("the secret holds characters that an HTTP header cannot")]
+    SecretText,
+    /// The pieces make no request.
+    #[error("the request cannot be built: {0}")]
+    Http(#[from] http::Error),
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// See [`RequestError`].
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// See [`super::DialError`].
+    #[error(transparent)]
+    Dial(#[from] super::DialError),
+    /// See [`ExchangeError`].
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// It took too long.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+}
+
+/// Writes a request to `endpoint`. The user's headers come last and replace ours.
+///
+/// # Errors
+/// When the secret is unreadable or the pieces make no request.
+pub fn build_request(
+    endpoint: &Endpoint,
+    method: Method,
+    path: &str,
+    headers: &[(HeaderName, HeaderValue)],
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, RequestError> {
+    let has_body = !body.is_empty();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", endpoint.base_path))
+        .header(HOST, endpoint.authority())
+        .header(http::header::USER_AGENT, USER_AGENT)
+        .body(Full::new(body))?;
+    let map = request.headers_mut();
+    if has_body {
+        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    map.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    if let Some(value) = authorization(&endpoint.auth)? {
+        map.insert(AUTHORIZATION, value);
+    }
+    for (name, value) in headers.iter().chain(&endpoint.headers) {
+        map.insert(name.clone(), value.clone());
+    }
+    Ok(request)
+}
+
+fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, RequestError> {
+    let text = match auth {
+        Auth::None => return Ok(None),
+        Auth::Bearer(source) => {
+            format!("Bearer {}", source.read().map_err(RequestError::Secret)?.expose())
+        }
+        Auth::Basic { username, password } => {
+            let password = password.read().map_err(RequestError::Secret)?;
+            let pair = format!("{username}:{}", password.expose());
+            format!("Basic {}", STANDARD.encode(pair))
+        }
+    };
+    let mut value = HeaderValue::try_from(text).map_err(|_| RequestError::SecretText)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// Asks something that is not measured, on a connection of its own, and reads at most 1 MiB.
+///
+/// # Errors
+/// When there is no complete answer within `limit`.
+pub async fn ask(
+    endpoint: &Endpoint,
+    dialer: &Dialer,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    limit: Duration,
+) -> Result<(ResponseHead, Vec<u8>), AskError> {
+    let request = build_request(endpoint, method, path, &[], body)?;
+    let answer = async {
+        let mut connection = dialer.dial(endpoint, &mut DialPhases::default()).await?;
+        let head = connection.send(request).await?;
+        let mut body = Vec::new();
+        while let Some(chunk) = connection.chunk().await? {
+            let room = SMALL_BODY.saturating_sub(body.len());
+            body.extend(chunk.data.iter().take(room));
+            if room < chunk.data.len() {
+                break;
+            }
+        }
+        Ok((head, body))
+    };
+    tokio::time::timeout(limit, answer)
+        .await
+        .unwrap_or(Err(AskError::Timeout(limit)))
+}
