@@ -16,8 +16,10 @@ use crate::transport::{
 };
 use crate::wire::Framing;
 use crate::workload::Prompt;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
 use jiff::Timestamp;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -98,6 +100,12 @@ impl Prober {
         };
         run.conclude(verdict, self.max_schedule_lag)
     }
+
+    /// The record of a run that was dropped before it could end.
+    pub fn aborted(&self, probe: &Probe, context: &RunContext) -> Observation {
+        let failed = Failed::new(Outcome::Internal, "the run was dropped before its end");
+        Run::new(probe, context).conclude(Err(failed), self.max_schedule_lag)
+    }
 }
 
 /// A run in progress: what is known so far, however it ends.
@@ -105,7 +113,7 @@ struct Run<'a> {
     probe: &'a Probe,
     context: &'a RunContext,
     run_id: RunId,
-    prompt: Prompt,
+    prompt: Option<Prompt>,
     started: Instant,
     dispatch: Option<Instant>,
     ready: Option<Instant>,
@@ -120,19 +128,17 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(probe: &'a Probe, context: &'a RunContext) -> Self {
-        let run_id = RunId::random();
-        let scenario = &probe.scenario;
         Self {
             probe,
             context,
-            run_id,
-            prompt: scenario.workload.next(run_id.seed(), &probe.calibration),
+            run_id: RunId::random(),
+            prompt: None,
             started: Instant::now(),
             dispatch: None,
             ready: None,
             written: None,
             dial: DialPhases::default(),
-            connection: match scenario.settings.connection {
+            connection: match probe.scenario.settings.connection {
                 ConnectionPolicy::Cold => ConnectionState::Cold,
                 ConnectionPolicy::Warm => ConnectionState::Warm,
             },
@@ -144,7 +150,10 @@ impl<'a> Run<'a> {
     }
 
     async fn attempt(&mut self) -> Result<(), Failed> {
-        let request = self.request()?;
+        let seed = self.run_id.seed();
+        let prompt = self.probe.scenario.workload.next(seed, &self.probe.calibration);
+        let request = self.request(&prompt)?;
+        self.prompt = Some(prompt);
         let mut connection = match self.connection {
             ConnectionState::Cold => {
                 self.dispatch = Some(Instant::now());
@@ -181,7 +190,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn request(&self) -> Result<http::Request<http_body_util::Full<bytes::Bytes>>, Failed> {
+    fn request(&self, prompt: &Prompt) -> Result<Request<Full<Bytes>>, Failed> {
         let target = &self.probe.target;
         let scenario = &self.probe.scenario.settings;
         let EncodedRequest { path, mut headers, body } =
@@ -189,13 +198,13 @@ impl<'a> Run<'a> {
                 model: &target.model,
                 operation: scenario.operation,
                 stream: scenario.stream,
-                prompt: &self.prompt,
+                prompt,
                 generation: &scenario.generation,
             });
         if let Ok(value) = HeaderValue::try_from(self.run_id.to_string()) {
             headers.push((PROBE_HEADER, value));
         }
-        build_request(&target.endpoint, Method::POST, path, &headers, body)
+        build_request(&target.settings.endpoint, Method::POST, path, &headers, body)
             .map_err(|error| Failed::new(Outcome::Auth, error.to_string()))
     }
 
@@ -213,7 +222,8 @@ impl<'a> Run<'a> {
         let target = &self.probe.target;
         let limit = self.probe.scenario.settings.timeouts.connect;
         let limit = self.context.limit.map_or(limit, |most| most.min(limit));
-        let dial = target.dialer.dial(&target.endpoint, &mut self.dial);
+        let endpoint = &target.settings.endpoint;
+        let dial = target.dialer.dial(endpoint, &mut self.dial);
         match tokio::time::timeout(limit, dial).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
@@ -227,7 +237,7 @@ impl<'a> Run<'a> {
             }
             Err(_) => Err(Failed::new(
                 Outcome::TimeoutConnect,
-                format!("no connection to {} within {limit:?}", target.endpoint.authority()),
+                format!("no connection to {} within {limit:?}", endpoint.authority()),
             )),
         }
     }
@@ -385,7 +395,7 @@ impl<'a> Run<'a> {
             ),
         };
         if let (Some(words), Some(input)) = (
-            self.prompt.generated_words,
+            self.prompt.and_then(|prompt| prompt.generated_words),
             tokens.and_then(|tokens| tokens.usage.input),
         ) {
             self.probe.calibration.observe(words, input);

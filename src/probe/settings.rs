@@ -28,20 +28,14 @@ pub struct TargetSettings {
 /// One model behind one endpoint, ready to be asked.
 #[derive(Debug)]
 pub struct Target {
-    /// Unique.
-    pub name: Arc<str>,
-    /// The dialect spoken there.
+    /// As configured.
+    pub settings: TargetSettings,
+    /// The dialect spoken there, detected where it was not configured.
     pub runtime: &'static RuntimeSpec,
-    /// Where it is.
-    pub endpoint: Endpoint,
+    /// The model asked for, detected where it was not configured.
+    pub model: Arc<str>,
     /// How to get there.
     pub dialer: Dialer,
-    /// The model asked for.
-    pub model: Arc<str>,
-    /// The user's own labels, for `llm_probe_target_info`.
-    pub labels: UserLabels,
-    /// Runs that may be in flight at once.
-    pub max_in_flight: usize,
 }
 
 /// Which connection a run uses.
@@ -178,7 +172,7 @@ impl Probe {
     /// Pairs a target with a scenario.
     pub fn new(target: Arc<Target>, scenario: Arc<Scenario>) -> Self {
         let labels = ProbeLabels {
-            target: target.name.clone(),
+            target: target.settings.name.clone(),
             runtime: Arc::from(target.runtime.name),
             model: target.model.clone(),
             scenario: scenario.settings.name.clone(),

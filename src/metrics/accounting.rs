@@ -1,0 +1,123 @@
+//! Families that account for every tick and every run.
+
+use super::family::{FamilySpec, Kind, Labels};
+use crate::probe::{Outcome, Taint};
+use crate::record::{MissReason, SkipReason};
+use crate::slo::Judgement;
+
+const PROBE: &[&str] = &super::family::PROBE;
+const BY_REASON: &[&str] = &["target", "runtime", "model", "scenario", "reason"];
+
+pub(super) const FAMILIES: &[FamilySpec] = &[
+    FamilySpec {
+        name: "llm_probe_runs_total",
+        kind: Kind::Counter,
+        labels: PROBE,
+        help: "Runs that have ended, however they ended",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                let labels = Labels::probe(&probe.labels);
+                samples.counter(labels, probe.runs as f64, probe.created);
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_failures_total",
+        kind: Kind::Counter,
+        labels: BY_REASON,
+        help: "Runs that were no success, by outcome; every reason exists from the start",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for outcome in Outcome::ALL.into_iter().filter(|o| !o.is_success()) {
+                    let labels = Labels::probe(&probe.labels).with("reason", outcome.as_str());
+                    let count = probe.failures.get(&outcome).copied().unwrap_or(0);
+                    samples.counter(labels, count as f64, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_scheduled_total",
+        kind: Kind::Counter,
+        labels: PROBE,
+        help: "Ticks of the schedule that were due; scheduled = runs + missed + skipped + in flight",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                let labels = Labels::probe(&probe.labels);
+                samples.counter(labels, probe.scheduled as f64, probe.created);
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_missed_total",
+        kind: Kind::Counter,
+        labels: BY_REASON,
+        help: "Ticks not run because the daemon woke too late (late) or was stopping (shutdown)",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for (reason, count) in MissReason::ALL.iter().zip(probe.missed) {
+                    let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
+                    samples.counter(labels, count as f64, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_skipped_total",
+        kind: Kind::Counter,
+        labels: BY_REASON,
+        help: "Ticks suppressed on purpose: the run before was still going on (overlap), or the target had its limit of runs in flight (target_busy)",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for (reason, count) in SkipReason::ALL.iter().zip(probe.skipped) {
+                    let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
+                    samples.counter(labels, count as f64, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_tainted_total",
+        kind: Kind::Counter,
+        labels: BY_REASON,
+        help: "Runs whose error bar exceeds its limit: kept out of latency histograms and SLIs, never blamed on the runtime",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for reason in Taint::ALL {
+                    let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
+                    samples.counter(labels, probe.tainted as f64, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_in_flight",
+        kind: Kind::Gauge,
+        labels: PROBE,
+        help: "Ticks that are due and neither run, missed nor skipped yet",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                let value = probe.in_flight() as f64;
+                samples.gauge(Labels::probe(&probe.labels), Some(value));
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_slo_events_total",
+        kind: Kind::Counter,
+        labels: &["target", "runtime", "model", "scenario", "slo", "result"],
+        help: "Runs judged against an objective, each once and exactly: good, bad (failures and timeouts are), or excluded (tainted, cancelled, our own fault)",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for (objective, events) in probe.shape.objectives.iter().zip(&probe.slo_events) {
+                    for (judgement, count) in Judgement::ALL.iter().zip(events) {
+                        let labels = Labels::probe(&probe.labels)
+                            .with("slo", &objective.name)
+                            .with("result", judgement.as_str());
+                        samples.counter(labels, *count as f64, probe.created);
+                    }
+                }
+            }
+        },
+    },
+];

@@ -1,0 +1,91 @@
+//! What the samplers said, by the families that they declare.
+
+use super::family::{Labels, Samples};
+use super::store::State;
+use super::{FamilySpec, Kind};
+use crate::resource::{FamilyKind, SAMPLERS};
+
+/// Families of every sampler, made from what the samplers declare.
+pub(super) fn families() -> Vec<FamilySpec> {
+    let declared = SAMPLERS.iter().flat_map(|spec| spec.families);
+    declared
+        .map(|family| FamilySpec {
+            name: family.name,
+            kind: match family.kind {
+                FamilyKind::Counter => Kind::Counter,
+                FamilyKind::Gauge => Kind::Gauge,
+            },
+            labels: family.labels,
+            help: family.help,
+            collect: |_, _| {},
+        })
+        .collect()
+}
+
+/// Samples of a family that samplers declare.
+pub(super) fn collect(spec: &FamilySpec, state: &State, samples: &mut Samples) {
+    let readings = state.samplers.iter().flat_map(|report| &report.readings);
+    for reading in readings.filter(|reading| reading.family == spec.name) {
+        let labels = reading
+            .labels
+            .iter()
+            .fold(Labels::default(), |labels, (name, value)| labels.with(name, value));
+        match spec.kind {
+            Kind::Counter => samples.counter(labels, reading.value, state.started),
+            _ => samples.gauge(labels, Some(reading.value)),
+        }
+    }
+}
+
+/// How the samplers themselves are doing.
+pub(super) const FAMILIES: &[FamilySpec] = &[
+    FamilySpec {
+        name: "sonde_sampler_success",
+        kind: Kind::Gauge,
+        labels: &["sampler"],
+        help: "Whether a sampler's last sample succeeded; absent where the machine does not support it",
+        collect: |state, samples| {
+            for report in state.samplers.iter().filter(|report| report.supported) {
+                let labels = Labels::default().with("sampler", report.sampler);
+                samples.gauge(labels, Some(f64::from(u8::from(report.success))));
+            }
+        },
+    },
+    FamilySpec {
+        name: "sonde_sampler_duration_seconds",
+        kind: Kind::Gauge,
+        labels: &["sampler"],
+        help: "How long a sampler's last sample took",
+        collect: |state, samples| {
+            for report in state.samplers.iter().filter(|report| report.supported) {
+                let labels = Labels::default().with("sampler", report.sampler);
+                samples.gauge(labels, Some(report.duration.as_secs_f64()));
+            }
+        },
+    },
+    FamilySpec {
+        name: "sonde_sampler_age_seconds",
+        kind: Kind::Gauge,
+        labels: &["sampler"],
+        help: "Age of a sampler's readings at the scrape",
+        collect: |state, samples| {
+            for report in state.samplers.iter().filter(|report| report.supported) {
+                let labels = Labels::default().with("sampler", report.sampler);
+                let age = state.now.saturating_duration_since(report.taken);
+                samples.gauge(labels, Some(age.as_secs_f64()));
+            }
+        },
+    },
+    FamilySpec {
+        name: "sonde_sampler_errors_total",
+        kind: Kind::Counter,
+        labels: &["sampler"],
+        help: "Samples that failed; a sampler that the machine does not support has none",
+        collect: |state, samples| {
+            for report in state.samplers.iter().filter(|report| report.supported) {
+                let labels = Labels::default().with("sampler", report.sampler);
+                samples.counter(labels, report.errors_total as f64, state.started);
+            }
+        },
+    },
+];

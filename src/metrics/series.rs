@@ -1,0 +1,320 @@
+//! Everything that is remembered of one probe.
+
+use super::buckets;
+use super::histogram::{Edges, Histogram};
+use crate::base::clock::unix_seconds;
+use crate::base::label::ProbeLabels;
+use crate::measure::tokens::TokenSource;
+use crate::probe::{ConnectionState, Observation, Outcome};
+use crate::record::{MissReason, SkipReason, Tick};
+use crate::slo::{Judgement, Objective};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What decides which series a probe has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeShape {
+    /// The connection that its runs use.
+    pub connection: ConnectionState,
+    /// Without a stream there is no TTFT, ITL, TPOT or decode speed.
+    pub streamed: bool,
+    /// The objectives that speak of it.
+    pub objectives: Vec<Objective>,
+}
+
+/// Which tokens a count is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TokenType {
+    Input,
+    Output,
+    Cached,
+    Reasoning,
+}
+
+impl TokenType {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Cached => "cached",
+            Self::Reasoning => "reasoning",
+        }
+    }
+}
+
+/// The edges that a probe's histograms share.
+#[derive(Debug)]
+struct ProbeEdges {
+    first_token: Edges,
+    gap: Edges,
+    inference: Edges,
+    phase: Edges,
+    instrument: Edges,
+}
+
+#[derive(Debug)]
+pub(super) struct StreamHistograms {
+    pub(super) first_token_any: Histogram,
+    pub(super) first_token_visible: Histogram,
+    pub(super) inter_token: Histogram,
+    pub(super) per_output_token: Histogram,
+    pub(super) max_stall: Histogram,
+    pub(super) decode_tps: Histogram,
+    pub(super) tokens_per_arrival: Histogram,
+}
+
+/// The last run's figures. Empty after a failure.
+#[derive(Debug, Default)]
+pub(super) struct LastRun {
+    pub(super) first_token: Option<f64>,
+    pub(super) inference: Option<f64>,
+    pub(super) output_tps: Option<f64>,
+}
+
+#[derive(Debug)]
+pub(super) struct ProbeSeries {
+    pub(super) labels: ProbeLabels,
+    pub(super) shape: ProbeShape,
+    pub(super) created: Timestamp,
+    edges: ProbeEdges,
+    pub(super) first_byte: Histogram,
+    pub(super) stream: Option<Box<StreamHistograms>>,
+    pub(super) inference: [Histogram; 2],
+    pub(super) duration: [Histogram; 2],
+    pub(super) phases: BTreeMap<&'static str, Histogram>,
+    pub(super) server: BTreeMap<&'static str, Histogram>,
+    pub(super) unattributed: Option<Histogram>,
+    pub(super) end_to_end_tps: Histogram,
+    pub(super) schedule_lag: Histogram,
+    pub(super) runs: u64,
+    pub(super) failures: BTreeMap<Outcome, u64>,
+    pub(super) tainted: u64,
+    pub(super) scheduled: u64,
+    pub(super) missed: [u64; MissReason::ALL.len()],
+    pub(super) skipped: [u64; SkipReason::ALL.len()],
+    pub(super) slo_events: Vec<[u64; Judgement::ALL.len()]>,
+    pub(super) tokens: BTreeMap<(TokenType, TokenSource), u64>,
+    pub(super) success: Option<bool>,
+    pub(super) last: LastRun,
+    pub(super) last_run: Option<f64>,
+    pub(super) last_success: Option<f64>,
+    pub(super) next_run: Option<f64>,
+}
+
+impl ProbeSeries {
+    pub(super) fn new(
+        labels: ProbeLabels,
+        shape: ProbeShape,
+        classic: bool,
+        now: Timestamp,
+    ) -> Self {
+        let edges = ProbeEdges::of(&shape.objectives, classic);
+        let tps = edges_of(buckets::TOKENS_PER_SECOND, &[], classic);
+        let inference = || Histogram::new(&edges.inference);
+        Self {
+            first_byte: Histogram::new(&edges.first_token),
+            stream: shape.streamed.then(|| Box::new(StreamHistograms::new(&edges, &tps, classic))),
+            inference: [inference(), inference()],
+            duration: [inference(), inference()],
+            phases: BTreeMap::new(),
+            server: BTreeMap::new(),
+            unattributed: None,
+            end_to_end_tps: Histogram::new(&tps),
+            schedule_lag: Histogram::new(&edges.instrument),
+            runs: 0,
+            failures: BTreeMap::new(),
+            tainted: 0,
+            scheduled: 0,
+            missed: Default::default(),
+            skipped: Default::default(),
+            slo_events: vec![Default::default(); shape.objectives.len()],
+            tokens: BTreeMap::new(),
+            success: None,
+            last: LastRun::default(),
+            last_run: None,
+            last_success: None,
+            next_run: None,
+            created: now,
+            labels,
+            shape,
+            edges,
+        }
+    }
+
+    /// What is scheduled and neither run, missed nor skipped yet.
+    pub(super) fn in_flight(&self) -> u64 {
+        let ended = self.runs
+            + self.missed.iter().sum::<u64>()
+            + self.skipped.iter().sum::<u64>();
+        self.scheduled.saturating_sub(ended)
+    }
+
+    pub(super) fn tick(&mut self, tick: Tick) {
+        let bump = |cell: Option<&mut u64>| {
+            if let Some(cell) = cell {
+                *cell += 1;
+            }
+        };
+        match tick {
+            Tick::Scheduled => self.scheduled += 1,
+            Tick::Missed(reason) => bump(self.missed.get_mut(reason as usize)),
+            Tick::Skipped(reason) => bump(self.skipped.get_mut(reason as usize)),
+            Tick::Next(at) => self.next_run = at.map(unix_seconds),
+        }
+    }
+
+    pub(super) fn observe(&mut self, run: &Observation) {
+        self.runs += 1;
+        let ended = unix_seconds(run.ended);
+        self.last_run = Some(ended);
+        self.success = Some(run.outcome.is_success());
+        if run.outcome.is_success() {
+            self.last_success = Some(ended);
+            self.last = LastRun {
+                first_token: run.latency.first_token.map(|time| time.as_secs_f64()),
+                inference: Some(run.latency.inference.as_secs_f64()),
+                output_tps: run.latency.decode_tps.or(run.latency.end_to_end_tps),
+            };
+        } else {
+            *self.failures.entry(run.outcome).or_default() += 1;
+            self.last = LastRun::default();
+        }
+        self.count_tokens(run);
+        for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
+            if let Some(cell) = events.get_mut(objective.judge(run) as usize) {
+                *cell += 1;
+            }
+        }
+        if let Some(lag) = run.instrument.schedule_lag {
+            self.schedule_lag.observe(lag.as_secs_f64(), run.run_id, run.ended);
+        }
+        if run.is_tainted() {
+            self.tainted += 1;
+        } else {
+            self.observe_latency(run);
+        }
+    }
+
+    fn count_tokens(&mut self, run: &Observation) {
+        let Some(tokens) = run.tokens else {
+            return;
+        };
+        let usage = tokens.usage;
+        for (kind, count) in [
+            (TokenType::Input, usage.input),
+            (TokenType::Output, usage.output),
+            (TokenType::Cached, usage.cached),
+            (TokenType::Reasoning, usage.reasoning),
+        ] {
+            if let Some(count) = count {
+                *self.tokens.entry((kind, tokens.source)).or_default() += count;
+            }
+        }
+    }
+
+    /// Latencies of valid runs. A failure has a whole (until its verdict), but no parts that could
+    /// stand beside those of good runs.
+    fn observe_latency(&mut self, run: &Observation) {
+        let (id, at) = (run.run_id, run.ended);
+        let good = run.outcome.is_success();
+        for (pair, time) in [
+            (&mut self.inference, run.latency.inference),
+            (&mut self.duration, run.duration),
+        ] {
+            if let Some(histogram) = pair.get_mut(usize::from(!good)) {
+                histogram.observe(time.as_secs_f64(), id, at);
+            }
+        }
+        for (phase, time) in run.phases.iter() {
+            let histogram = self.phases.entry(phase);
+            let histogram = histogram.or_insert_with(|| Histogram::new(&self.edges.phase));
+            histogram.observe(time.as_secs_f64(), id, at);
+        }
+        if !good {
+            return;
+        }
+        let observe = |histogram: &mut Histogram, time: Option<Duration>| {
+            if let Some(time) = time {
+                histogram.observe(time.as_secs_f64(), id, at);
+            }
+        };
+        let latency = &run.latency;
+        observe(&mut self.first_byte, latency.first_byte);
+        for (phase, time) in run.server.phases() {
+            let histogram = self.server.entry(phase);
+            let histogram = histogram.or_insert_with(|| Histogram::new(&self.edges.inference));
+            histogram.observe(time.as_secs_f64(), id, at);
+        }
+        if let Some(rest) = run.unattributed() {
+            let fresh = || Histogram::new(&self.edges.phase);
+            observe(self.unattributed.get_or_insert_with(fresh), Some(rest));
+        }
+        if let Some(tps) = latency.end_to_end_tps {
+            self.end_to_end_tps.observe(tps, id, at);
+        }
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        observe(&mut stream.first_token_any, latency.first_token);
+        observe(&mut stream.first_token_visible, latency.first_visible);
+        observe(&mut stream.per_output_token, latency.per_output_token);
+        observe(&mut stream.max_stall, latency.max_stall);
+        for gap in &run.gaps {
+            observe(&mut stream.inter_token, Some(*gap));
+        }
+        if let Some(tps) = latency.decode_tps {
+            stream.decode_tps.observe(tps, id, at);
+        }
+        for count in &run.tokens_per_arrival {
+            stream.tokens_per_arrival.observe(f64::from(*count), id, at);
+        }
+    }
+}
+
+impl StreamHistograms {
+    fn new(edges: &ProbeEdges, tps: &Edges, classic: bool) -> Self {
+        let per_arrival = edges_of(buckets::TOKENS_PER_ARRIVAL, &[], classic);
+        Self {
+            first_token_any: Histogram::new(&edges.first_token),
+            first_token_visible: Histogram::new(&edges.first_token),
+            inter_token: Histogram::new(&edges.gap),
+            per_output_token: Histogram::new(&edges.gap),
+            max_stall: Histogram::new(&edges.gap),
+            decode_tps: Histogram::new(tps),
+            tokens_per_arrival: Histogram::new(&per_arrival),
+        }
+    }
+}
+
+fn edges_of(edges: &[f64], thresholds: &[f64], classic: bool) -> Edges {
+    match classic {
+        true => buckets::with_edges(edges, thresholds).into(),
+        false => Edges::from([]),
+    }
+}
+
+impl ProbeEdges {
+    fn of(objectives: &[Objective], classic: bool) -> Self {
+        let pick = |of: &[fn(&Objective) -> Option<Duration>]| -> Vec<f64> {
+            let all = objectives.iter().flat_map(|o| of.iter().filter_map(move |f| f(o)));
+            all.map(|time| time.as_secs_f64()).collect()
+        };
+        let first_token = pick(&[
+            |o| o.conditions.first_token_under,
+            |o| o.conditions.first_visible_under,
+        ]);
+        let gap = pick(&[
+            |o| o.conditions.per_output_token_under,
+            |o| o.conditions.max_stall_under,
+        ]);
+        let inference = pick(&[|o| o.conditions.inference_under]);
+        Self {
+            first_token: edges_of(buckets::FIRST_TOKEN, &first_token, classic),
+            gap: edges_of(buckets::TOKEN_GAP, &gap, classic),
+            inference: edges_of(buckets::INFERENCE, &inference, classic),
+            phase: edges_of(buckets::PHASE, &[], classic),
+            instrument: edges_of(buckets::INSTRUMENT, &[], classic),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! One lock around everything that is exposed. The recorder's task writes in microseconds; a scrape
+//! holds it while it encodes, and what happens meanwhile waits in the recorder's queue. So every
+//! scrape is a consistent picture, and no run ever waits for one.
+
+use super::family::FamilySpec;
+use super::series::{ProbeSeries, ProbeShape};
+use super::{catalogue, encode};
+use crate::base::clock::{unix_seconds, wall_now};
+use crate::base::label::{ProbeLabels, UserLabels};
+use crate::probe::Observation;
+use crate::record::{Recorder, Sink, Tick};
+use crate::resource::SamplerReport;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What of the exposition can be switched off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Classic buckets beside the native ones. Without them, only scrapers that read protobuf see
+    /// more than count and sum.
+    pub classic_buckets: bool,
+    /// Names of families that are not exposed.
+    pub disabled_families: Vec<String>,
+}
+
+impl Default for MetricsSettings {
+    fn default() -> Self {
+        Self {
+            classic_buckets: true,
+            disabled_families: Vec::new(),
+        }
+    }
+}
+
+/// What `llm_probe_target_info` tells of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFacts {
+    /// The target's name.
+    pub target: Arc<str>,
+    /// The runtime's name.
+    pub runtime: Arc<str>,
+    /// The model asked for.
+    pub model: Arc<str>,
+    /// `host:port` of its URL.
+    pub authority: String,
+    /// The user's own labels.
+    pub labels: UserLabels,
+}
+
+/// How the last reload of the configuration went.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReloadState {
+    /// Whether it succeeded.
+    pub successful: bool,
+    /// When one last did.
+    pub last_success: Timestamp,
+}
+
+/// Everything that is exposed, under the store's lock.
+pub struct State {
+    pub(super) started: Timestamp,
+    pub(super) probes: BTreeMap<ProbeLabels, ProbeSeries>,
+    pub(super) targets: Vec<TargetFacts>,
+    pub(super) samplers: Vec<SamplerReport>,
+    pub(super) reload: ReloadState,
+    pub(super) dropped_events: u64,
+    pub(super) now: Instant,
+    settings: MetricsSettings,
+}
+
+/// The store. Clones of its `Arc` are handed to the recorder, the samplers and HTTP.
+pub struct Store {
+    state: Mutex<State>,
+    recorder: Option<Recorder>,
+}
+
+impl Store {
+    /// An empty store. `recorder` is asked for its dropped events.
+    pub fn new(settings: MetricsSettings, recorder: Option<Recorder>) -> Self {
+        let now = wall_now();
+        Self {
+            recorder,
+            state: Mutex::new(State {
+                started: now,
+                probes: BTreeMap::new(),
+                targets: Vec::new(),
+                samplers: Vec::new(),
+                reload: ReloadState {
+                    successful: true,
+                    last_success: now,
+                },
+                dropped_events: 0,
+                now: Instant::now(),
+                settings,
+            }),
+        }
+    }
+
+    /// Takes new settings. Changing the buckets restarts every probe's series.
+    pub fn configure(&self, settings: MetricsSettings) {
+        let mut state = self.state.lock();
+        if state.settings.classic_buckets != settings.classic_buckets {
+            state.probes.clear();
+        }
+        state.settings = settings;
+    }
+
+    /// Makes the store hold exactly these probes: series of others end, series of the same shape go
+    /// on, changed shapes begin anew.
+    pub fn retain_probes(&self, probes: Vec<(ProbeLabels, ProbeShape)>) {
+        let mut state = self.state.lock();
+        let classic = state.settings.classic_buckets;
+        let mut old = std::mem::take(&mut state.probes);
+        state.probes = probes
+            .into_iter()
+            .map(|(labels, shape)| {
+                let kept = old.remove(&labels).filter(|series| series.shape == shape);
+                let series = kept.unwrap_or_else(|| {
+                    ProbeSeries::new(labels.clone(), shape, classic, wall_now())
+                });
+                (labels, series)
+            })
+            .collect();
+    }
+
+    /// Makes the store know exactly these targets.
+    pub fn set_targets(&self, targets: Vec<TargetFacts>) {
+        self.state.lock().targets = targets;
+    }
+
+    /// Notes how a reload went.
+    pub fn set_reload(&self, successful: bool) {
+        let mut state = self.state.lock();
+        state.reload.successful = successful;
+        if successful {
+            state.reload.last_success = wall_now();
+        }
+    }
+
+    /// Replaces what the samplers said.
+    pub fn set_samplers(&self, reports: Vec<SamplerReport>) {
+        self.state.lock().samplers = reports;
+    }
+
+    /// Writes every family that has samples.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn encode(&self, format: encode::Format, out: &mut dyn io::Write) -> io::Result<()> {
+        self.encode_families(format, out, |_| true)
+    }
+
+    /// Writes the families that `wanted` picks.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn encode_families(
+        &self,
+        format: encode::Format,
+        out: &mut dyn io::Write,
+        wanted: impl Fn(&FamilySpec) -> bool,
+    ) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.now = Instant::now();
+        state.dropped_events = self.recorder.as_ref().map_or(0, Recorder::dropped);
+        for spec in catalogue() {
+            let disabled = state.settings.disabled_families.iter().any(|name| name == spec.name);
+            if !disabled && wanted(spec) {
+                encode::write_family(format, spec, &state, out)?;
+            }
+        }
+        encode::finish(format, out)
+    }
+}
+
+impl Sink for Store {
+    fn observe(&self, observation: &Arc<Observation>) {
+        if let Some(series) = self.state.lock().probes.get_mut(&observation.labels) {
+            series.observe(observation);
+        }
+    }
+
+    fn tick(&self, labels: &ProbeLabels, tick: Tick) {
+        if let Some(series) = self.state.lock().probes.get_mut(labels) {
+            series.tick(tick);
+        }
+    }
+}
+
+impl State {
+    pub(super) fn reload_success_seconds(&self) -> f64 {
+        unix_seconds(self.reload.last_success)
+    }
+}

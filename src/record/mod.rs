@@ -1,0 +1,148 @@
+//! Layer 4: takes every observation and every tick, in order, and hands them to the sinks.
+
+mod board;
+mod transitions;
+
+pub use board::{Board, Standing};
+pub use transitions::Transitions;
+
+use crate::base::label::ProbeLabels;
+use crate::probe::Observation;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
+
+/// How many events may wait for the sinks. At 50 runs a second this is more than a minute of a
+/// sink's silence; a memory of some 10 MiB at the worst.
+const QUEUE: usize = 8192;
+
+/// Why a tick was not run although nobody was in its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MissReason {
+    /// The daemon woke too late for it: it slept, or was starved.
+    Late,
+    /// The daemon was stopping.
+    Shutdown,
+}
+
+impl MissReason {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Late, Self::Shutdown];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Late => "late",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Why a tick was suppressed on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SkipReason {
+    /// The run before is still going on.
+    Overlap,
+    /// The target had its limit of runs in flight until the next tick was due.
+    TargetBusy,
+}
+
+impl SkipReason {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::Overlap, Self::TargetBusy];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overlap => "overlap",
+            Self::TargetBusy => "target_busy",
+        }
+    }
+}
+
+/// What became of a tick of the schedule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tick {
+    /// It was due. Exactly one of the others, or a run, follows.
+    Scheduled,
+    /// See [`MissReason`].
+    Missed(MissReason),
+    /// See [`SkipReason`].
+    Skipped(SkipReason),
+    /// When the next one is due; `None` when the schedule has ended.
+    Next(Option<Timestamp>),
+}
+
+/// Takes observations and ticks. Called from one task, in order; must not block.
+pub trait Sink: Send + Sync {
+    /// One run has ended.
+    fn observe(&self, observation: &Arc<Observation>);
+
+    /// A tick of the schedule.
+    fn tick(&self, _labels: &ProbeLabels, _tick: Tick) {}
+}
+
+enum Event {
+    Run(Arc<Observation>),
+    Tick(ProbeLabels, Tick),
+}
+
+/// Where runs and ticks are handed in. Clones share the queue.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::Sender<Event>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// Hands in a run. A full queue drops it and counts that.
+    pub fn observe(&self, observation: Arc<Observation>) {
+        self.push(Event::Run(observation));
+    }
+
+    /// Hands in a tick. A full queue drops it and counts that.
+    pub fn tick(&self, labels: &ProbeLabels, tick: Tick) {
+        self.push(Event::Tick(labels.clone(), tick));
+    }
+
+    /// How many events a full queue has dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn push(&self, event: Event) {
+        if self.queue.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The other end: feeds the sinks until every [`Recorder`] is gone.
+pub struct Recording {
+    queue: mpsc::Receiver<Event>,
+}
+
+/// A connected pair.
+pub fn channel() -> (Recorder, Recording) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let recorder = Recorder {
+        queue: sender,
+        dropped: Arc::new(AtomicU64::new(0)),
+    };
+    (recorder, Recording { queue: receiver })
+}
+
+impl Recording {
+    /// Runs until every recorder is dropped and the queue is empty.
+    pub async fn run(mut self, sinks: Vec<Arc<dyn Sink>>) {
+        while let Some(event) = self.queue.recv().await {
+            for sink in &sinks {
+                match &event {
+                    Event::Run(observation) => sink.observe(observation),
+                    Event::Tick(labels, tick) => sink.tick(labels, *tick),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! One log line when a probe begins to fail, fails otherwise, or recovers; none for repeats.
+
+use super::Sink;
+use crate::base::label::ProbeLabels;
+use crate::probe::{Observation, Outcome};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Logs transitions of outcomes.
+#[derive(Debug, Default)]
+pub struct Transitions {
+    last: Mutex<HashMap<ProbeLabels, Outcome>>,
+}
+
+impl Sink for Transitions {
+    fn observe(&self, run: &Arc<Observation>) {
+        let before = self.last.lock().insert(run.labels.clone(), run.outcome);
+        if before == Some(run.outcome) || run.outcome == Outcome::Cancelled {
+            return;
+        }
+        let probe = &run.labels;
+        let run_id = run.run_id;
+        match &run.failure {
+            None => {
+                let ttft_ms = run.latency.first_token.map(|time| time.as_secs_f64() * 1e3);
+                tracing::info!(%probe, %run_id, ttft_ms, "probe succeeds");
+            }
+            Some(failure) => {
+                let (outcome, reason) = (run.outcome, &failure.message);
+                tracing::warn!(%probe, %run_id, %outcome, %reason, "probe fails");
+            }
+        }
+    }
+}
