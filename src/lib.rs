@@ -2,4 +2,5 @@
 
 pub mod base;
 pub mod measure;
+pub mod resource;
 pub mod wire;
