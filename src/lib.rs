@@ -2,5 +2,12 @@
 
 pub mod base;
 pub mod measure;
+pub mod metrics;
+pub mod probe;
+pub mod record;
+pub mod resource;
+pub mod runtime;
+pub mod slo;
 pub mod transport;
 pub mod wire;
+pub mod workload;
