@@ -3,3 +3,4 @@
 pub mod base;
 pub mod measure;
 pub mod wire;
+pub mod workload;
