@@ -7,6 +7,7 @@ use std::sync::Arc;
 mod calibration;
 mod corpus;
 mod fixed;
+mod nonce;
 mod synthetic;
 mod tokenizer;
 
@@ -33,7 +34,8 @@ pub struct Prompt {
     pub system: Option<Arc<str>>,
     /// The user's message.
     pub user: String,
-    /// Words of generated text in `user`, for calibration. Absent where nothing was generated.
+    /// Words that [`Calibration::observe`] is told about: those of `system` and `user` but for the
+    /// nonce. Absent where nothing was generated.
     pub generated_words: Option<usize>,
 }
 
