@@ -4,11 +4,14 @@ use super::family::{Labels, Samples};
 use super::store::State;
 use super::{FamilySpec, Kind};
 use crate::resource::{FamilyKind, SAMPLERS};
+use std::collections::HashSet;
 
-/// Families of every sampler, made from what the samplers declare.
+/// Families of every sampler, made from what the samplers declare. Scopes share families.
 pub(super) fn families() -> Vec<FamilySpec> {
+    let mut seen = HashSet::new();
     let declared = SAMPLERS.iter().flat_map(|spec| spec.families);
     declared
+        .filter(|family| seen.insert(family.name))
         .map(|family| FamilySpec {
             name: family.name,
             kind: match family.kind {
