@@ -5,7 +5,7 @@ use super::histogram::{Edges, Histogram};
 use crate::base::clock::unix_seconds;
 use crate::base::label::ProbeLabels;
 use crate::measure::tokens::TokenSource;
-use crate::probe::{ConnectionState, Observation, Outcome};
+use crate::probe::{ConnectionPolicy, ConnectionState, Observation, Outcome, Probe};
 use crate::record::{MissReason, SkipReason, Tick};
 use crate::slo::{Judgement, Objective};
 use jiff::Timestamp;
@@ -21,6 +21,22 @@ pub struct ProbeShape {
     pub streamed: bool,
     /// The objectives that speak of it.
     pub objectives: Vec<Objective>,
+}
+
+impl ProbeShape {
+    /// The shape of a probe, with those of the objectives that speak of it.
+    pub fn of(probe: &Probe, objectives: &[Objective]) -> Self {
+        let settings = &probe.scenario.settings;
+        let matching = |objective: &&Objective| objective.selector.matches(&probe.labels);
+        Self {
+            connection: match settings.connection {
+                ConnectionPolicy::Cold => ConnectionState::Cold,
+                ConnectionPolicy::Warm => ConnectionState::Warm,
+            },
+            streamed: settings.stream,
+            objectives: objectives.iter().filter(matching).cloned().collect(),
+        }
+    }
 }
 
 /// Which tokens a count is of.
