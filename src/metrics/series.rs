@@ -158,6 +158,30 @@ impl ProbeSeries {
         }
     }
 
+    /// Goes on where the series of the same probe stood before its objectives changed: everything
+    /// that does not depend on bucket edges.
+    pub(super) fn inherit(&mut self, old: Self) {
+        for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
+            let before = old.shape.objectives.iter().position(|o| o == objective);
+            if let Some(counted) = before.and_then(|index| old.slo_events.get(index)) {
+                *events = *counted;
+            }
+        }
+        self.created = old.created;
+        self.runs = old.runs;
+        self.failures = old.failures;
+        self.tainted = old.tainted;
+        self.scheduled = old.scheduled;
+        self.missed = old.missed;
+        self.skipped = old.skipped;
+        self.tokens = old.tokens;
+        self.success = old.success;
+        self.last = old.last;
+        self.last_run = old.last_run;
+        self.last_success = old.last_success;
+        self.next_run = old.next_run;
+    }
+
     /// What is scheduled and neither run, missed nor skipped yet.
     pub(super) fn in_flight(&self) -> u64 {
         let ended = self.runs
