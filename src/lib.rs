@@ -7,6 +7,7 @@ pub mod probe;
 pub mod record;
 pub mod resource;
 pub mod runtime;
+pub mod schedule;
 pub mod slo;
 pub mod transport;
 pub mod wire;
