@@ -10,12 +10,14 @@ mod cron;
 mod every;
 mod field;
 mod offset;
+mod scheduler;
 #[cfg(test)]
 mod oracle;
 
 pub use cron::CronSchedule;
 pub use every::{EverySchedule, MIN_INTERVAL};
 pub use offset::{default_spread, stable_offset};
+pub use scheduler::{Cadence, Fleet, ProbePlan};
 
 /// Ticks over which [`Schedule::typical_interval`] looks for the shortest gap: a year of Fridays.
 const TYPICAL_TICKS: usize = 64;
