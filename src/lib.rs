@@ -8,6 +8,7 @@ pub mod record;
 pub mod resource;
 pub mod runtime;
 pub mod schedule;
+pub mod simulate;
 pub mod slo;
 pub mod transport;
 pub mod wire;
