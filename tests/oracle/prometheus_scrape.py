@@ -252,7 +252,7 @@ def read_native(histogram):
     if len(deltas) != len(indexes):
         raise Malformed(f"native histogram with {len(indexes)} buckets in its spans and {len(deltas)} deltas")
     buckets, count = {}, 0
-    for index, delta in zip(indexes, deltas):
+    for index, delta in zip(indexes, deltas, strict=True):
         count += delta
         buckets[index] = count
     return Native(unzigzag(first(histogram, 5, 0)), first(histogram, 7, 0), first(histogram, 1, 0), buckets)
@@ -376,9 +376,10 @@ def check_formats(report, url):
 
 
 def check_agreement(report, url):
-    """Values move between two requests. A series agrees once the others lie between the text before and the text after,
-    which is equality for whatever stood still; a few attempts catch each series at rest."""
-    unequal_sets, apart = "never fetched", None
+    """Values move between two requests, so text is fetched first and again last. A series at rest has the same value in
+    both, and must have it in the other formats too; a few attempts catch each series at rest. One that never rests must
+    at least lie between the two."""
+    unequal_sets, agreed, apart = "never fetched", set(), {}
     for _ in range(ATTEMPTS):
         try:
             before, openmetrics, protobuf, after = (scrape(url, f) for f in (TEXT, OPENMETRICS, PROTOBUF, TEXT))
@@ -387,35 +388,40 @@ def check_agreement(report, url):
             return
         keys = before.samples.keys()
         if not keys == openmetrics.samples.keys() == protobuf.samples.keys() == after.samples.keys():
-            sides = {TEXT: keys, OPENMETRICS: openmetrics.samples.keys(), PROTOBUF: protobuf.samples.keys()}
-            everything = set().union(*sides.values())
-            lacking = [f"{name} lacks {some(map(show, everything - side))}" for name, side in sides.items() if everything - side]
-            unequal_sets = "; ".join(lacking) or "series appear at every scrape"
+            unequal_sets = lacking(
+                {TEXT: keys, OPENMETRICS: openmetrics.samples.keys(), PROTOBUF: protobuf.samples.keys()}
+            )
             time.sleep(PAUSE)
             continue
         unequal_sets = None
-        differing = {
-            key: f"{show(key)} is {before.samples[key]!r}, {openmetrics.samples[key]!r}, {protobuf.samples[key]!r}"
-            for key in keys
-            if not all(
-                between(before.samples[key], other.samples[key], after.samples[key]) for other in (openmetrics, protobuf)
-            )
-        }
-        apart = differing if apart is None else {key: differing[key] for key in apart.keys() & differing.keys()}
-        if not apart:
+        for key in keys - agreed:
+            first, *others, last = (e.samples[key] for e in (before, openmetrics, protobuf, after))
+            if same(first, last) and all(same(first, other) for other in others):
+                agreed.add(key)
+                apart.pop(key, None)
+            elif same(first, last) or not all(min(first, last) <= other <= max(first, last) for other in others):
+                apart[key] = f"{show(key)} is {first!r}, {others[0]!r}, {others[1]!r}"
+        if agreed >= keys:
             break
         time.sleep(PAUSE)
     report.check("all formats carry the same series", unequal_sets)
-    if apart is None:
+    if unequal_sets:
         report.skip("all formats agree on every value", "their series differ")
     else:
-        report.check("all formats agree on every value", apart and f"text, OpenMetrics, protobuf: {some(apart.values())}")
+        report.check(
+            "all formats agree on every value", apart and f"text, OpenMetrics, protobuf: {some(apart.values())}"
+        )
 
 
-def between(one, value, other):
-    if math.isnan(value):
-        return math.isnan(one) or math.isnan(other)
-    return min(one, other) <= value <= max(one, other)
+def same(one, other):
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def lacking(series_of):
+    everything = set().union(*series_of.values())
+    missing = {name: everything - series for name, series in series_of.items()}
+    found = [f"{name} lacks {some(map(show, series))}" for name, series in missing.items() if series]
+    return "; ".join(found) or "series appear at every scrape"
 
 
 def classic_histograms(exposition):
@@ -467,12 +473,18 @@ def check_contents(report, url, promtool):
     except (Malformed, OSError) as error:
         report.check("the contents can be checked", str(error))
         return
-    report.check("probe metrics are there", None if any(name == f"{TTFT}_count" for name, _ in text.samples) else f"no `{TTFT}`; did any run succeed yet?")
+    report.check(
+        "probe metrics are there",
+        None if any(name == f"{TTFT}_count" for name, _ in text.samples) else f"no `{TTFT}`; did any run succeed yet?",
+    )
     report.check("classic histograms are cumulative and add up", some(wrong_classic(text)))
     report.check("native histograms are there, add up and agree with the classic ones", some(wrong_native(protobuf)))
     report.check("OpenMetrics carries exemplars", None if openmetrics.exemplars else "not one")
     lint = subprocess.run([promtool, "check", "metrics"], input=get(url).body, capture_output=True)
-    report.check("promtool finds nothing to complain about", lint.returncode and some((lint.stdout + lint.stderr).decode().splitlines()))
+    report.check(
+        "promtool finds nothing to complain about",
+        lint.returncode and some((lint.stdout + lint.stderr).decode().splitlines()),
+    )
 
 
 # --- Real Prometheus --------------------------------------------------------------------------------------------------
@@ -562,7 +574,11 @@ def eventually(problem, deadline):
 
 
 def log_problem(log):
-    lines = [line for line in log.read_text(errors="replace").splitlines() if re.search(r"level=(warn|error)", line, re.IGNORECASE)]
+    lines = [
+        line
+        for line in log.read_text(errors="replace").splitlines()
+        if re.search(r"level=(warn|error)", line, re.IGNORECASE)
+    ]
     return some(lines, 2)
 
 
@@ -572,7 +588,6 @@ def scrape_problem(prometheus, job):
         return f"not up: {targets[0]['lastError'] if targets else 'no such target'}"
     if len(prometheus.query(f'up{{job="{job}"}} == 1')) != 1:
         return "`up` is not 1"
-    # A last-second check that it stays so: ten scrapes in a row.
     if sum(prometheus.query(f'sum_over_time(up{{job="{job}"}}[1m])').values()) < 10:
         return "fewer than ten good scrapes"
     return None
@@ -592,7 +607,12 @@ def same_series_problem(prometheus):
         del counted[PROTOBUF][name]
     if not counted[TEXT]:
         return "no series"
-    apart = {n for other in (OPENMETRICS, PROTOBUF) for n in counted[TEXT] | counted[other] if counted[TEXT][n] != counted[other][n]}
+    apart = {
+        n
+        for other in (OPENMETRICS, PROTOBUF)
+        for n in counted[TEXT] | counted[other]
+        if counted[TEXT][n] != counted[other][n]
+    }
     return apart and "numbers of series differ: " + some(f"{n} {[counted[job][n] for job in counted]}" for n in apart)
 
 
@@ -614,7 +634,10 @@ def check_prometheus(report, directory, url, patience):
         deadline = time.monotonic() + patience
 
         def check(name, problem):
-            report.check(name, eventually(problem, deadline) if process.poll() is None else f"Prometheus ended: {log_problem(log)}")
+            report.check(
+                name,
+                eventually(problem, deadline) if process.poll() is None else f"Prometheus ended: {log_problem(log)}",
+            )
 
         for job in SCRAPE_PROTOCOL:
             check(f"Prometheus scrapes {job}", lambda: scrape_problem(prometheus, job))

@@ -30,8 +30,60 @@ FAULTS = {
     "no-exemplars": "OpenMetrics without exemplars",
 }
 
-TTFT = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 2.5, 5, 7.5, 10, 20, 40, 80, 160]
-GAP = [0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10]
+TTFT = [
+    0.001,
+    0.005,
+    0.01,
+    0.02,
+    0.04,
+    0.06,
+    0.08,
+    0.1,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.4,
+    0.5,
+    0.75,
+    1,
+    1.5,
+    2,
+    2.5,
+    5,
+    7.5,
+    10,
+    20,
+    40,
+    80,
+    160,
+]
+GAP = [
+    0.001,
+    0.002,
+    0.004,
+    0.006,
+    0.008,
+    0.01,
+    0.015,
+    0.02,
+    0.025,
+    0.03,
+    0.04,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.75,
+    1,
+    2.5,
+    5,
+    10,
+]
 LONG = [0.01 * 2**k for k in range(17)]
 PHASE = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 INSTRUMENT = [1e-6, 3.16e-6, 1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3, 0.01, 0.0316, 0.1, 0.316, 1]
@@ -55,7 +107,7 @@ class Histogram:
 
     def cumulative(self):
         total = 0
-        for bound, count in zip([*self.bounds, math.inf], self.counts):
+        for bound, count in zip([*self.bounds, math.inf], self.counts, strict=True):
             total += count
             yield bound, total
 
@@ -95,7 +147,9 @@ def run(registry, probe, speed, now):
         registry.add(f"llm_probe_{name}_total", probe | {"reason": "invented"}, float(random.random() < share))
     stream = tokens / speed
     for kind in ("any", "visible"):
-        registry.observe("llm_probe_time_to_first_token_seconds", probe | {"kind": kind, "connection": "warm"}, TTFT, ttft)
+        registry.observe(
+            "llm_probe_time_to_first_token_seconds", probe | {"kind": kind, "connection": "warm"}, TTFT, ttft
+        )
     for _ in range(10):
         registry.observe("llm_probe_inter_token_latency_seconds", probe, GAP, random.lognormvariate(0, 0.3) / speed)
     registry.observe("llm_probe_time_per_output_token_seconds", probe, GAP, 1 / speed)
