@@ -370,7 +370,6 @@ def variable(label, metric, *narrowed_by):
         "label": label.capitalize(),
         "type": "query",
         "datasource": DATASOURCE,
-        "definition": query,
         "query": {"query": query, "refId": f"variable-{label}"},
         "refresh": 2,
         "sort": 1,
@@ -383,13 +382,7 @@ def variable(label, metric, *narrowed_by):
 
 def variables():
     runs, ttft = "llm_probe_runs_total", "llm_probe_time_to_first_token_seconds_count"
-    datasource = {
-        "name": "datasource",
-        "label": "Datasource",
-        "type": "datasource",
-        "query": "prometheus",
-        "current": {},
-    }
+    datasource = {"name": "datasource", "label": "Datasource", "type": "datasource", "query": "prometheus"}
     return [
         datasource,
         variable("target", runs),
