@@ -9,14 +9,19 @@ use tokio_util::sync::CancellationToken;
 /// Threads for name resolution, which blocks. They end when idle.
 const RESOLVER_THREADS: usize = 8;
 
-pub(super) struct IoThread {
+/// A thread with a runtime of its own.
+pub struct IoThread {
     handle: Handle,
     stop: CancellationToken,
     thread: JoinHandle<()>,
 }
 
 impl IoThread {
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system refuses a thread or a runtime.
+    pub fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(RESOLVER_THREADS)
@@ -34,11 +39,13 @@ impl IoThread {
         Ok(Self { handle, stop, thread })
     }
 
-    pub(super) fn handle(&self) -> Handle {
+    /// Where to spawn what shall run there.
+    pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    pub(super) fn stop(self) {
+    /// Ends the thread; what still runs there is dropped.
+    pub fn stop(self) {
         self.stop.cancel();
         self.thread.join().ok();
     }

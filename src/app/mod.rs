@@ -16,7 +16,6 @@ use crate::probe::Prober;
 use crate::record::{self, Board, Sink, Transitions};
 use crate::resource::{self, Samplers};
 use crate::schedule::Fleet;
-use io_thread::IoThread;
 use parking_lot::RwLock;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use supervisor::Supervisor;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+pub use io_thread::IoThread;
 pub use supervisor::ConfigSource;
 
 /// How long what is in flight may take to end after a signal. A second signal does not wait.

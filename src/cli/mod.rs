@@ -13,6 +13,7 @@ use crate::base::logging::LoggingError;
 use crate::config::{Environment, Problems};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Continuous, trustworthy measurement of LLM runtimes for Prometheus.
 #[derive(Parser)]
@@ -113,6 +114,15 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .enable_all()
         .max_blocking_threads(4)
         .build()
+}
+
+/// Returns at SIGTERM or SIGINT.
+async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result,
+    }
 }
 
 impl Command {
