@@ -1,6 +1,7 @@
 //! Sonde measures LLM runtimes the way a user feels them.
 
 pub mod base;
+pub mod http;
 pub mod measure;
 pub mod metrics;
 pub mod probe;

@@ -1,0 +1,3 @@
+//! Layer 6: what people and Prometheus read.
+
+pub mod ui;
