@@ -126,9 +126,7 @@ impl Tally {
     /// The numbers beneath it.
     fn line(self, pending: usize) -> String {
         let noun = if self.all == 1 { "probe" } else { "probes" };
-        let mut parts = vec![format!("{} {noun}", self.all)];
-        parts.push(format!("{} good", self.good));
-        parts.push(format!("{} failing", self.failing));
+        let mut parts = vec![format!("{} {noun}", self.all), format!("{} failing", self.failing)];
         if self.doubtful > 0 {
             parts.push(format!("{} in doubt", self.doubtful));
         }

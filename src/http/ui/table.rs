@@ -106,8 +106,8 @@ fn body(group: &[Row<'_>], now: Timestamp) -> String {
         return String::new();
     };
     let failing = group.iter().filter(|row| row.0 == State::Failing).count();
-    let tally = match failing {
-        0 => String::new(),
+    let tally = match (failing, group.len()) {
+        (0, _) | (_, 1) => String::new(),
         _ => format!("<span class=\"tally bad\">{failing} of {} failing</span>", group.len()),
     };
     let rows: String = group.iter().map(|row| probe(row, now)).collect();
@@ -158,9 +158,11 @@ fn probe((state, labels, standing): &Row<'_>, now: Timestamp) -> String {
 /// TTFT, decode speed, inference time and tokens.
 fn figures(run: &Observation) -> [String; 4] {
     let absent = || ABSENT.to_owned();
-    let connection = match (run.connection, run.reused) {
-        (ConnectionState::Cold, _) => "<span class=\"note\" title=\"cold connection: DNS, TCP and TLS are inside\">cold</span> ",
-        (ConnectionState::Warm, _) => "",
+    let connection = match run.connection {
+        ConnectionState::Cold => {
+            "<span class=\"note\" title=\"cold connection: DNS, TCP and TLS are inside\">cold</span> "
+        }
+        ConnectionState::Warm => "",
     };
     let first_token = run
         .latency
@@ -170,8 +172,12 @@ fn figures(run: &Observation) -> [String; 4] {
         .latency
         .decode_tps
         .map_or_else(absent, |tps| format!("{}<small> tok/s</small>", figure(tps)));
+    let inference = match run.outcome.is_success() {
+        true => latency(run.latency.inference),
+        false => format!("<span title=\"until it failed\">{}</span>", latency(run.latency.inference)),
+    };
     let tokens = run.tokens.as_ref().map_or_else(absent, token_counts);
-    [first_token, decode, latency(run.latency.inference), tokens]
+    [first_token, decode, inference, tokens]
 }
 
 fn token_counts(counts: &TokenCounts) -> String {
