@@ -10,17 +10,17 @@ use crate::base::clock::wall_now;
 use crate::base::logging::{self, LoggingError};
 use crate::base::shutdown::Shutdown;
 use crate::config::{Problems, Settings};
-use crate::http::{self, Context, WebConfig, WebConfigError, WebConfigState};
+use crate::http::{self, Context, Listener, WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::Prober;
 use crate::record::{self, Board, Sink, Transitions};
 use crate::resource::{self, Samplers};
 use crate::schedule::Fleet;
-use parking_lot::RwLock;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::Supervisor;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -99,7 +99,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         board: board.clone(),
         live: Arc::clone(&live),
         reload: reload_sender,
-        web_config: web_config(&settings)?,
+        web_config: WebConfigState::open(settings.server.web_config_file.as_deref())?,
         prober: Prober::default(),
         probe_runtime: io.handle(),
         shutdown: shutdown.clone(),
@@ -133,24 +133,16 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     Ok(())
 }
 
-fn web_config(settings: &Settings) -> Result<Option<Arc<WebConfigState>>, WebConfigError> {
-    let Some(path) = &settings.server.web_config_file else {
-        return Ok(None);
-    };
-    WebConfig::load(path)?;
-    Ok(Some(Arc::new(WebConfigState::new(path.clone())?)))
-}
-
 async fn start_http(
     settings: &Settings,
     context: Context,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr, AppError> {
     let wanted = settings.server.listen;
-    let listener = http::bind(wanted, context.web_config.clone(), shutdown.clone())
-        .await
-        .map_err(|source| AppError::Bind { address: wanted, source })?;
-    let address = listener.address();
+    let refused = |source| AppError::Bind { address: wanted, source };
+    let socket = TcpListener::bind(wanted).await.map_err(refused)?;
+    let address = socket.local_addr().map_err(refused)?;
+    let listener = Listener::new(socket, context.web_config.clone(), shutdown);
     let router = http::router(context);
     let stop = shutdown.token().clone().cancelled_owned();
     shutdown.tracker().spawn(async move {

@@ -1,6 +1,7 @@
 //! `sonde detect`.
 
 use super::{CliError, printer};
+use crate::base::secret::Secret;
 use crate::config::Environment;
 use crate::runtime::detect::{Detection, detect};
 use crate::transport::{Auth, Dialer, Endpoint, SecretSource};
@@ -36,7 +37,7 @@ impl EndpointArgs {
             CliError::Usage(format!("`{}` is {error}", self.url))
         })?;
         if let Some(name) = &self.bearer_env {
-            let token = environment.secret(name).ok_or_else(|| {
+            let token = environment.get(name).map(Secret::new).ok_or_else(|| {
                 CliError::Usage(format!("`--bearer-env {name}`: that variable is not set"))
             })?;
             endpoint.auth = Auth::Bearer(SecretSource::Value(token));

@@ -8,9 +8,9 @@ mod probe;
 mod ui;
 mod web_config;
 
-pub use listener::{ServerListener, bind};
+pub use listener::Listener;
 pub use ui::{StatusView, status_page};
-pub use web_config::{WebConfig, WebConfigError, WebConfigState};
+pub use web_config::{WebConfigError, WebConfigState};
 
 use crate::metrics::Store;
 use crate::probe::{Probe, Prober};
@@ -55,7 +55,7 @@ pub struct Context {
     /// Asks the composition root to reload.
     pub reload: mpsc::Sender<oneshot::Sender<ReloadAnswer>>,
     /// Users of the web configuration.
-    pub web_config: Option<Arc<WebConfigState>>,
+    pub web_config: Arc<WebConfigState>,
     /// Runs probes on demand.
     pub prober: Prober,
     /// Where probes run.
@@ -92,10 +92,13 @@ pub fn router(context: Context) -> Router {
 }
 
 async fn authorize(State(context): State<Context>, request: Request, next: Next) -> Response {
-    if let Some(web_config) = &context.web_config
-        && let Err(refused) = web_config::authorize(web_config, request.headers()).await
-    {
+    if let Err(refused) = web_config::authorize(&context.web_config, request.headers()).await {
         return refused;
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    let more = context.web_config.current().await;
+    for (name, value) in more.headers() {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
 }
