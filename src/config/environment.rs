@@ -1,5 +1,6 @@
 //! The environment as an argument, so that a test owns it.
 
+use crate::base::secret::Secret;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -36,6 +37,12 @@ impl Environment {
     /// The value of one variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The secret in one variable. An empty variable holds none.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
+        let secret = self.get(name).map(Secret::new);
+        secret.filter(|secret| !secret.expose().is_empty())
     }
 
     /// The variables that set keys, in name order: full name, the name behind [`PREFIX`], value.

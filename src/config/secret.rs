@@ -11,21 +11,16 @@ pub(super) fn from_variable(key: &str, name: &str, context: &mut Context<'_>) ->
     if literal_reference(key, name, context) {
         return None;
     }
-    let secret = context.environment.get(name).map(Secret::new);
-    match secret {
-        Some(secret) if !secret.expose().is_empty() => Some(secret),
-        Some(_) => {
-            let rule = "names an environment variable that is empty";
-            context.refuse(key, rule, "put the secret into the variable");
-            None
-        }
-        None => {
-            let rule = "names an environment variable that is not set";
-            let remedy = "set it where Sonde is started; the name stands here, not the secret";
-            context.refuse(key, rule, remedy);
-            None
-        }
+    let secret = context.environment.secret(name);
+    if secret.is_none() {
+        let rule = match context.environment.get(name) {
+            Some(_) => "names an environment variable that is empty",
+            None => "names an environment variable that is not set",
+        };
+        let remedy = "set it where Sonde is started; the name stands here, not the secret";
+        context.refuse(key, rule, remedy);
     }
+    secret
 }
 
 /// The secret in a file, which must be there already.

@@ -1,5 +1,6 @@
 //! What is generated into documents is up to date. `SONDE_UPDATE=1` writes it.
 
+use sonde::config::Environment;
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ fn check(marker: &str, generated: &str) {
     if found == generated {
         return;
     }
-    if std::env::vars_os().any(|(name, _)| name == "SONDE_UPDATE") {
+    if Environment::process().get("SONDE_UPDATE").is_some() {
         fs::write(&path, format!("{before}{begin}{generated}{end}{after}")).unwrap();
         return;
     }
