@@ -22,7 +22,7 @@ MIN_INTERVAL = "2m"
 
 # What the variables select, per kind of metric.
 PROBE = 'target=~"$target", runtime=~"$runtime", model=~"$model", scenario=~"$scenario"'
-# The empty alternative keeps what belongs to no target, such as the node.
+# Resources belong to a machine; the empty alternative keeps what has no target.
 RESOURCE = 'target=~"$target|"'
 
 # One line or bar per probe: numbers of two scenarios must never be mixed.
@@ -295,8 +295,8 @@ def accounting():
     return [
         table(
             "Every planned run",
-            "Over the selected time range. Scheduled = run + missed + skipped, always. Missed: Sonde was late. Skipped: Sonde "
-            "held back (overlap, budget, back-off). Tainted: run, but with an error bar too wide to be counted in latencies. "
+            "Over the selected time range. Scheduled = run + missed + skipped, plus a run in flight. Missed: Sonde was late or "
+            "stopping. Skipped: Sonde held back on purpose. Tainted: run, but with an error bar too wide to be counted in latencies. "
             "Small fractions come from Prometheus, which extrapolates counters to the ends of the range.",
             8,
             [
@@ -310,7 +310,7 @@ def accounting():
         lines(
             "Not run or not counted",
             "Planned runs that were missed or skipped, and runs that were tainted, with the reason. Each is a hole in the other "
-            "panels. Empty while there is none.",
+            "panels.",
             "short",
             [target(lost, f"{LEGEND} · {{{{what}}}}: {{{{reason}}}}")],
             width=WIDTH,
@@ -319,45 +319,46 @@ def accounting():
 
 
 def resources():
-    legend = "{{target}} · {{scope}}"
-
-    def of(title, description, unit, *targets):
-        return lines(title, description, unit, list(targets))
+    daemon = "{{instance}} · {{scope}}"
+    by_gpu = "{{instance}} · {{name}} {{gpu}}"
 
     def network(direction):
         return f"rate(llm_resource_network_{direction}_bytes_total{{{RESOURCE}}}[$__rate_interval])"
 
-    scopes = "scope: the node, the runtime's container, or its process; what Sonde may not read is absent."
+    scopes = "scope: the node, a container, or a process; what Sonde may not read is absent."
     gpu = "Empty where Sonde sees no GPU; in Kubernetes use the panels of dcgm-exporter."
-    by_gpu = "{{name}} {{gpu}}"
+    cpu = f"rate(llm_resource_cpu_seconds_total{{{RESOURCE}}}[$__rate_interval])"
+    memory = f'llm_resource_memory_bytes{{{RESOURCE}, kind=~"working_set|"}}'
     return [
-        of(
-            "CPU",
-            f"Cores in use. {scopes}",
-            "short",
-            target(f"rate(llm_resource_cpu_seconds_total{{{RESOURCE}}}[$__rate_interval])", legend),
+        lines("CPU", f"Cores in use. {scopes}", "short", [target(cpu, daemon)]),
+        lines(
+            "Memory",
+            f"Working set: what the kernel cannot take back at once, and what an out-of-memory kill looks at. {scopes}",
+            "bytes",
+            [target(memory, daemon)],
         ),
-        of("Memory", f"Bytes in use. {scopes}", "bytes", target(f"llm_resource_memory_bytes{{{RESOURCE}}}", legend)),
-        of(
+        lines(
             "Network",
-            f"Bytes per second. {scopes}",
+            f"Bytes per second by interface; in a pod, the interfaces of the pod. {scopes}",
             "Bps",
-            target(network("receive"), f"{legend} · receive"),
-            target(network("transmit"), f"{legend} · transmit", "B"),
+            [
+                target(network("receive"), f"{daemon} · {{{{interface}}}} in"),
+                target(network("transmit"), f"{daemon} · {{{{interface}}}} out", "B"),
+            ],
         ),
-        of(
+        lines(
             "GPU utilization",
-            f"Share of time with a kernel running. {gpu}",
+            f"Share of time in which a kernel ran: busy, not full. {gpu}",
             "percentunit",
-            target("llm_gpu_utilization_ratio", by_gpu),
+            [target("llm_gpu_utilization_ratio", by_gpu)],
         ),
-        of(
+        lines(
             "GPU memory",
             f"Used / total. {gpu}",
             "percentunit",
-            target("llm_gpu_memory_used_bytes / llm_gpu_memory_total_bytes", by_gpu),
+            [target("llm_gpu_memory_used_bytes / llm_gpu_memory_total_bytes", by_gpu)],
         ),
-        of("GPU power", f"Electrical power. {gpu}", "watt", target("llm_gpu_power_watts", by_gpu)),
+        lines("GPU power", f"What the board draws. {gpu}", "watt", [target("llm_gpu_power_watts", by_gpu)]),
     ]
 
 

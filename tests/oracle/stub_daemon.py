@@ -30,66 +30,14 @@ FAULTS = {
     "no-exemplars": "OpenMetrics without exemplars",
 }
 
-TTFT = [
-    0.001,
-    0.005,
-    0.01,
-    0.02,
-    0.04,
-    0.06,
-    0.08,
-    0.1,
-    0.15,
-    0.2,
-    0.25,
-    0.3,
-    0.4,
-    0.5,
-    0.75,
-    1,
-    1.5,
-    2,
-    2.5,
-    5,
-    7.5,
-    10,
-    20,
-    40,
-    80,
-    160,
-]
-GAP = [
-    0.001,
-    0.002,
-    0.004,
-    0.006,
-    0.008,
-    0.01,
-    0.015,
-    0.02,
-    0.025,
-    0.03,
-    0.04,
-    0.05,
-    0.075,
-    0.1,
-    0.15,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.75,
-    1,
-    2.5,
-    5,
-    10,
-]
+TTFT = [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10, 40, 160]
+GAP = [0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 10]
 LONG = [0.01 * 2**k for k in range(17)]
 PHASE = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
-INSTRUMENT = [1e-6, 3.16e-6, 1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3, 0.01, 0.0316, 0.1, 0.316, 1]
-SPEED = [1, 2.5, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2000]
-REASONS = "refused timeout_first_token stalled http_5xx truncated cancelled".split()
-PHASES = "schedule dns connect tls send wait stream".split()
+INSTRUMENT = [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1]
+SPEED = [1, 2.5, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 500, 2000]
+REASONS = ["refused", "timeout_first_token", "stalled", "http_5xx", "truncated", "cancelled"]
+PHASES = ["schedule", "dns", "connect", "tls", "send", "wait", "stream"]
 SCHEMA = 3
 
 
@@ -168,13 +116,13 @@ def run(registry, probe, speed, now):
     registry.set("llm_probe_success", probe, 0.0 if failed else 1.0)
 
 
-def resources(registry, target, gpu):
-    for scope in ("node", "container", "process"):
-        labels = {"target": target, "scope": scope}
-        registry.add("llm_resource_cpu_seconds_total", labels, random.uniform(0.1, 0.3))
-        registry.set("llm_resource_memory_bytes", labels, random.uniform(2e9, 2.2e9))
-        registry.add("llm_resource_network_receive_bytes_total", labels, 1500.0)
-        registry.add("llm_resource_network_transmit_bytes_total", labels, 900.0)
+def resources(registry, gpu):
+    for scope in ("node", "container"):
+        registry.add("llm_resource_cpu_seconds_total", {"scope": scope}, random.uniform(0.1, 0.3))
+        for kind in ("usage", "working_set"):
+            registry.set("llm_resource_memory_bytes", {"scope": scope, "kind": kind}, random.uniform(2e9, 2.2e9))
+    for direction in ("receive", "transmit"):
+        registry.add(f"llm_resource_network_{direction}_bytes_total", {"scope": "node", "interface": "eth0"}, 1500.0)
     if gpu:
         labels = {"gpu": "0", "uuid": "GPU-0", "name": "Invented", "source": "nvml"}
         registry.set("llm_gpu_utilization_ratio", labels, random.random())
@@ -327,7 +275,7 @@ def keep_running(gpu):
         with Handler.guard:
             for probe, speed in PROBES:
                 run(Handler.registry, probe, speed, time.time())
-                resources(Handler.registry, probe["target"], gpu)
+            resources(Handler.registry, gpu)
         time.sleep(0.4)
 
 
