@@ -3,6 +3,9 @@
 //! A TLS handshake takes the client's time, so each has a task of its own: a client that says
 //! nothing holds nobody else up.
 
+#[cfg(test)]
+mod tests;
+
 use super::web_config::WebConfigState;
 use crate::base::shutdown::Shutdown;
 use std::io;

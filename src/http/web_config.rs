@@ -9,7 +9,7 @@ mod auth;
 mod file;
 mod problem;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 
 pub use file::WebConfig;
@@ -110,6 +110,12 @@ impl WebConfigState {
             watch.stamps = loaded.stamps;
             self.swap(loaded.config);
         }
+    }
+
+    /// Looks at the files now.
+    #[cfg(test)]
+    pub(crate) async fn look_now(self: &Arc<Self>) {
+        self.look(Duration::ZERO).await;
     }
 
     fn swap(&self, loaded: Result<WebConfig, WebConfigError>) {
