@@ -59,9 +59,8 @@ impl Users {
                     let rule = format!("has a hash of cost {cost}, which is not from 4 to {MOST_COST}");
                     loader.refuse(WebConfigProblem::new(key, rule, HOW_TO_HASH));
                 }
-                Err(error) => {
-                    let rule = format!("is not a bcrypt hash: {error}");
-                    loader.refuse(WebConfigProblem::new(key, rule, HOW_TO_HASH));
+                Err(_) => {
+                    loader.refuse(WebConfigProblem::new(key, "is not a bcrypt hash", HOW_TO_HASH));
                 }
             }
             users.hashes.insert(user, Secret::new(hash));
