@@ -23,12 +23,12 @@ impl Format {
     /// The `Content-Type` of the answer.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Text => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+                "application/openmetrics-text; version=1.0.0; charset=utf-8"
             }
             Self::Protobuf => {
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores"
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             }
         }
     }

@@ -5,7 +5,7 @@ use super::histogram::{Edges, Histogram};
 use crate::base::clock::unix_seconds;
 use crate::base::label::ProbeLabels;
 use crate::measure::tokens::TokenSource;
-use crate::probe::{ConnectionState, Observation, Outcome};
+use crate::probe::{ConnectionPolicy, ConnectionState, Observation, Outcome, Probe};
 use crate::record::{MissReason, SkipReason, Tick};
 use crate::slo::{Judgement, Objective};
 use jiff::Timestamp;
@@ -21,6 +21,22 @@ pub struct ProbeShape {
     pub streamed: bool,
     /// The objectives that speak of it.
     pub objectives: Vec<Objective>,
+}
+
+impl ProbeShape {
+    /// The shape of a probe, with those of the objectives that speak of it.
+    pub fn of(probe: &Probe, objectives: &[Objective]) -> Self {
+        let settings = &probe.scenario.settings;
+        let matching = |objective: &&Objective| objective.selector.matches(&probe.labels);
+        Self {
+            connection: match settings.connection {
+                ConnectionPolicy::Cold => ConnectionState::Cold,
+                ConnectionPolicy::Warm => ConnectionState::Warm,
+            },
+            streamed: settings.stream,
+            objectives: objectives.iter().filter(matching).cloned().collect(),
+        }
+    }
 }
 
 /// Which tokens a count is of.
@@ -140,6 +156,30 @@ impl ProbeSeries {
             shape,
             edges,
         }
+    }
+
+    /// Goes on where the series of the same probe stood before its objectives changed: everything
+    /// that does not depend on bucket edges.
+    pub(super) fn inherit(&mut self, old: Self) {
+        for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
+            let before = old.shape.objectives.iter().position(|o| o == objective);
+            if let Some(counted) = before.and_then(|index| old.slo_events.get(index)) {
+                *events = *counted;
+            }
+        }
+        self.created = old.created;
+        self.runs = old.runs;
+        self.failures = old.failures;
+        self.tainted = old.tainted;
+        self.scheduled = old.scheduled;
+        self.missed = old.missed;
+        self.skipped = old.skipped;
+        self.tokens = old.tokens;
+        self.success = old.success;
+        self.last = old.last;
+        self.last_run = old.last_run;
+        self.last_success = old.last_success;
+        self.next_run = old.next_run;
     }
 
     /// What is scheduled and neither run, missed nor skipped yet.

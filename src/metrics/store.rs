@@ -100,31 +100,31 @@ impl Store {
         }
     }
 
-    /// Takes new settings. Changing the buckets restarts every probe's series.
+    /// Takes new settings. Buckets of probes that are there already stay as they are.
     pub fn configure(&self, settings: MetricsSettings) {
-        let mut state = self.state.lock();
-        if state.settings.classic_buckets != settings.classic_buckets {
-            state.probes.clear();
-        }
-        state.settings = settings;
+        self.state.lock().settings = settings;
     }
 
-    /// Makes the store hold exactly these probes: series of others end, series of the same shape go
-    /// on, changed shapes begin anew.
+    /// Makes the store hold exactly these probes: series of others end, those of the same shape go
+    /// on; where objectives or the connection have changed, counters go on and histograms begin anew.
     pub fn retain_probes(&self, probes: Vec<(ProbeLabels, ProbeShape)>) {
         let mut state = self.state.lock();
         let classic = state.settings.classic_buckets;
         let mut old = std::mem::take(&mut state.probes);
-        state.probes = probes
-            .into_iter()
-            .map(|(labels, shape)| {
-                let kept = old.remove(&labels).filter(|series| series.shape == shape);
-                let series = kept.unwrap_or_else(|| {
-                    ProbeSeries::new(labels.clone(), shape, classic, wall_now())
-                });
-                (labels, series)
-            })
-            .collect();
+        for (labels, shape) in probes {
+            let before = old.remove(&labels);
+            let series = match before {
+                Some(series) if series.shape == shape => series,
+                before => {
+                    let mut fresh = ProbeSeries::new(labels.clone(), shape, classic, wall_now());
+                    if let Some(before) = before {
+                        fresh.inherit(before);
+                    }
+                    fresh
+                }
+            };
+            state.probes.insert(labels, series);
+        }
     }
 
     /// Makes the store know exactly these targets.

@@ -5,6 +5,8 @@ mod outcome;
 mod prober;
 mod settings;
 mod stream;
+#[cfg(test)]
+mod transcripts;
 
 pub use observation::{
     ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,

@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
         self.read(&mut connection).await?;
         self.judge()?;
         if self.connection == ConnectionState::Warm {
-            self.keep(connection).await;
+            keep(self.probe, connection).await;
         }
         Ok(())
     }
@@ -279,7 +279,12 @@ impl<'a> Run<'a> {
         Failed::new(outcome, message)
     }
 
-    async fn refused_by_status(&self, head: &ResponseHead, connection: &mut Connection) -> Failed {
+    /// `&mut` so that the future may move between threads: readers of answers are not `Sync`.
+    async fn refused_by_status(
+        &mut self,
+        head: &ResponseHead,
+        connection: &mut Connection,
+    ) -> Failed {
         let mut body = Vec::new();
         let read = async {
             while let Ok(Some(chunk)) = connection.chunk().await {
@@ -354,17 +359,6 @@ impl<'a> Run<'a> {
         let scenario = &self.probe.scenario;
         let tokens = answer.tokens(scenario.tokenizer.as_ref());
         answer.verdict(&scenario.settings.assertion, tokens.as_ref())
-    }
-
-    /// Reads the rest of the body, so that the connection can serve the next run.
-    async fn keep(&self, mut connection: Connection) {
-        let drained = tokio::time::timeout(DRAIN_LIMIT, async {
-            while let Ok(Some(_)) = connection.chunk().await {}
-            connection.is_ready().await
-        });
-        if drained.await == Ok(true) {
-            *self.probe.idle.lock() = Some((Instant::now(), connection));
-        }
     }
 
     fn conclude(self, verdict: Result<(), Failed>, max_lag: Duration) -> Observation {
@@ -456,6 +450,17 @@ impl<'a> Run<'a> {
             wait: between(written, first_byte),
             stream: between(first_byte, Some(end)),
         }
+    }
+}
+
+/// Reads the rest of the body, so that the connection can serve the next run.
+async fn keep(probe: &Probe, mut connection: Connection) {
+    let drained = tokio::time::timeout(DRAIN_LIMIT, async {
+        while let Ok(Some(_)) = connection.chunk().await {}
+        connection.is_ready().await
+    });
+    if drained.await == Ok(true) {
+        *probe.idle.lock() = Some((Instant::now(), connection));
     }
 }
 

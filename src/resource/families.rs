@@ -27,7 +27,7 @@ pub const CPU_SECONDS: ResourceFamily = family(
     "llm_resource_cpu_seconds_total",
     Counter,
     SCOPE,
-    "CPU time spent on work; neither idle, nor waiting for disks, nor stolen by a hypervisor.",
+    "CPU time spent on work; neither idle, nor waiting for disks, nor stolen by a hypervisor",
 );
 
 /// CPU time spent per second since the sample before.
@@ -35,7 +35,7 @@ pub const CPU_USAGE: ResourceFamily = family(
     "llm_resource_cpu_usage_cores",
     Gauge,
     SCOPE,
-    "Cores in use on average between the last two samples; absent at the first.",
+    "Cores in use on average between the last two samples; absent at the first",
 );
 
 /// The most that could be used.
@@ -44,7 +44,7 @@ pub const CPU_LIMIT: ResourceFamily = family(
     Gauge,
     SCOPE,
     "Cores that may be used: the node's online cores, or the container's tightest CPU quota; \
-     absent without a quota.",
+     absent without a quota",
 );
 
 /// Time held back by the quota.
@@ -52,7 +52,7 @@ pub const CPU_THROTTLED: ResourceFamily = family(
     "llm_resource_cpu_throttled_seconds_total",
     Counter,
     SCOPE,
-    "Time for which the container's own CPU quota held it back, summed over cores.",
+    "Time for which the container's own CPU quota held it back, summed over cores",
 );
 
 /// Memory by what is counted.
@@ -61,7 +61,7 @@ pub const MEMORY_BYTES: ResourceFamily = family(
     Gauge,
     MEMORY,
     "Memory by kind: usage counts everything, page cache included; working_set leaves out what \
-     the kernel can take back at once; anonymous is what only swapping could free.",
+     the kernel can take back at once; anonymous is what only swapping could free",
 );
 
 /// The most memory there is.
@@ -70,7 +70,7 @@ pub const MEMORY_LIMIT: ResourceFamily = family(
     Gauge,
     SCOPE,
     "Memory that may be used: all of the node's, or the container's tightest limit; absent \
-     without a limit.",
+     without a limit",
 );
 
 /// Bytes in.
@@ -78,7 +78,7 @@ pub const NETWORK_RECEIVE_BYTES: ResourceFamily = family(
     "llm_resource_network_receive_bytes_total",
     Counter,
     INTERFACE,
-    "Bytes received by an interface of our network namespace: in a pod, the pod's.",
+    "Bytes received by an interface of our network namespace: in a pod, the pod's",
 );
 
 /// Bytes out.
@@ -86,7 +86,7 @@ pub const NETWORK_TRANSMIT_BYTES: ResourceFamily = family(
     "llm_resource_network_transmit_bytes_total",
     Counter,
     INTERFACE,
-    "Bytes sent by an interface of our network namespace: in a pod, the pod's.",
+    "Bytes sent by an interface of our network namespace: in a pod, the pod's",
 );
 
 /// Packets in.
@@ -94,7 +94,7 @@ pub const NETWORK_RECEIVE_PACKETS: ResourceFamily = family(
     "llm_resource_network_receive_packets_total",
     Counter,
     INTERFACE,
-    "Packets received by an interface of our network namespace.",
+    "Packets received by an interface of our network namespace",
 );
 
 /// Packets out.
@@ -102,7 +102,7 @@ pub const NETWORK_TRANSMIT_PACKETS: ResourceFamily = family(
     "llm_resource_network_transmit_packets_total",
     Counter,
     INTERFACE,
-    "Packets sent by an interface of our network namespace.",
+    "Packets sent by an interface of our network namespace",
 );
 
 /// Errors in.
@@ -110,7 +110,7 @@ pub const NETWORK_RECEIVE_ERRORS: ResourceFamily = family(
     "llm_resource_network_receive_errors_total",
     Counter,
     INTERFACE,
-    "Receive errors of an interface of our network namespace.",
+    "Receive errors of an interface of our network namespace",
 );
 
 /// Errors out.
@@ -118,7 +118,7 @@ pub const NETWORK_TRANSMIT_ERRORS: ResourceFamily = family(
     "llm_resource_network_transmit_errors_total",
     Counter,
     INTERFACE,
-    "Transmit errors of an interface of our network namespace.",
+    "Transmit errors of an interface of our network namespace",
 );
 
 /// How busy a GPU is.
@@ -127,7 +127,7 @@ pub const GPU_UTILIZATION: ResourceFamily = family(
     Gauge,
     GPU,
     "Share of the driver's last sampling period in which at least one kernel ran on the GPU: \
-     busy, not full.",
+     busy, not full",
 );
 
 /// GPU memory in use.
@@ -135,7 +135,7 @@ pub const GPU_MEMORY_USED: ResourceFamily = family(
     "llm_gpu_memory_used_bytes",
     Gauge,
     GPU,
-    "Memory of the GPU that is allocated, without what the driver reserves.",
+    "Memory of the GPU that is allocated, without what the driver reserves",
 );
 
 /// GPU memory there is.
@@ -143,7 +143,7 @@ pub const GPU_MEMORY_TOTAL: ResourceFamily = family(
     "llm_gpu_memory_total_bytes",
     Gauge,
     GPU,
-    "Memory of the GPU, with what the driver reserves.",
+    "Memory of the GPU, with what the driver reserves",
 );
 
 /// Power drawn.
@@ -151,7 +151,7 @@ pub const GPU_POWER: ResourceFamily = family(
     "llm_gpu_power_watts",
     Gauge,
     GPU,
-    "Power that the GPU and its board draw.",
+    "Power that the GPU and its board draw",
 );
 
 /// Energy drawn.
@@ -159,7 +159,7 @@ pub const GPU_ENERGY: ResourceFamily = family(
     "llm_gpu_energy_joules_total",
     Counter,
     GPU,
-    "Energy that the GPU drew since its driver was loaded.",
+    "Energy that the GPU drew since its driver was loaded",
 );
 
 /// How hot it is.
@@ -167,5 +167,5 @@ pub const GPU_TEMPERATURE: ResourceFamily = family(
     "llm_gpu_temperature_celsius",
     Gauge,
     GPU,
-    "Temperature of the GPU's die.",
+    "Temperature of the GPU's die",
 );

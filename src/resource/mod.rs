@@ -219,7 +219,7 @@ mod tests {
                 "{name}"
             );
             assert!(
-                !family.labels.is_empty() && family.help.ends_with('.'),
+                !family.labels.is_empty() && !family.help.ends_with('.'),
                 "{name}"
             );
             let first = seen.entry(name).or_insert(family);

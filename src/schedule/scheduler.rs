@@ -120,6 +120,12 @@ impl Fleet {
         self.running.values().map(|running| &running.plan.probe)
     }
 
+    /// Each target's permits for runs in flight.
+    pub fn permits(&self) -> HashMap<Arc<str>, Arc<Semaphore>> {
+        let permits = self.permits.iter();
+        permits.map(|(target, (_, permits))| (target.clone(), permits.clone())).collect()
+    }
+
     fn start(&mut self, plan: ProbePlan) -> Running {
         let stop = self.shutdown.token().child_token();
         let ticker = Ticker {

@@ -1,0 +1,67 @@
+//! `sonde check`.
+
+use super::{CliError, printer};
+use crate::app::ConfigSource;
+use crate::base::units::format_duration;
+use crate::config::{self, Environment, Settings};
+use crate::metrics::series_per_probe;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    /// The file to check
+    #[arg(required_unless_present = "schema")]
+    file: Option<PathBuf>,
+    /// Print the file's JSON Schema, for editors
+    #[arg(long)]
+    schema: bool,
+}
+
+impl CheckArgs {
+    pub(super) fn run(self, environment: Environment) -> Result<(), CliError> {
+        if self.schema {
+            return Ok(printer::line(config::json_schema())?);
+        }
+        let settings = ConfigSource {
+            path: self.file,
+            text: None,
+            environment,
+            overrides: Vec::new(),
+        }
+        .load()?;
+        Ok(printer::line(summary(&settings))?)
+    }
+}
+
+fn summary(settings: &Settings) -> String {
+    let mut out = String::new();
+    let mut probes = 0;
+    let mut series = 0;
+    for plan in &settings.targets {
+        let target = &plan.settings;
+        let runtime = target.runtime.map_or("auto", |runtime| runtime.name);
+        let model = target.model.as_deref().unwrap_or("the first it offers");
+        out.push_str(&format!("target {}: {runtime}, {model}, {}\n", target.name, target.endpoint.url()));
+        for scenario in &plan.scenarios {
+            let cadence = &scenario.cadence;
+            let interval = format_duration(cadence.schedule.typical_interval());
+            let name = &scenario.scenario.settings.name;
+            out.push_str(&format!("  scenario {name}: {}, every {interval}\n", cadence.schedule));
+            let objectives = settings.objectives.iter().filter(|objective| {
+                let fits = |wanted: &Option<String>, found: &str| {
+                    wanted.as_deref().is_none_or(|wanted| wanted == found)
+                };
+                fits(&objective.selector.target, &target.name)
+                    && fits(&objective.selector.scenario, name)
+            });
+            probes += 1;
+            series += series_per_probe(settings.metrics.classic_buckets, objectives.count());
+        }
+    }
+    for warning in &settings.warnings {
+        out.push_str(&format!("warning: {warning}\n"));
+    }
+    out.push_str(&format!("good: {probes} probes, about {series} series in a text scrape"));
+    out
+}

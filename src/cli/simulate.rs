@@ -1,0 +1,123 @@
+//! `sonde simulate`.
+
+use super::{CliError, printer};
+use crate::simulate::{Character, Distribution, FaultPlan, RuntimeFlavor, Simulator};
+use clap::Args;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Args)]
+pub(super) struct SimulateArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Start from a preset: steady-vllm, bursty-llamacpp, cold-ollama or instant
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Which runtime it passes for: vllm, llamacpp, ollama or all
+    #[arg(long, value_parser = parsed::<RuntimeFlavor>, value_name = "FLAVOR")]
+    flavor: Option<RuntimeFlavor>,
+    /// A model that it serves; may be given several times
+    #[arg(long = "model", value_name = "NAME")]
+    models: Vec<String>,
+    /// Time to first token: 80ms, normal(80ms,10ms), lognormal(120ms,0.4), uniform(10ms,30ms)
+    #[arg(long, value_parser = parsed::<Distribution<Duration>>, value_name = "DISTRIBUTION")]
+    ttft: Option<Distribution<Duration>>,
+    /// Time from token to token
+    #[arg(long, value_parser = parsed::<Distribution<Duration>>, value_name = "DISTRIBUTION")]
+    itl: Option<Distribution<Duration>>,
+    /// Time to load the model
+    #[arg(long, value_parser = parsed::<Distribution<Duration>>, value_name = "DISTRIBUTION")]
+    load_delay: Option<Distribution<Duration>>,
+    /// Tokens after which the model stops by itself
+    #[arg(long, value_parser = parsed::<Distribution<u32>>, value_name = "DISTRIBUTION")]
+    output_tokens: Option<Distribution<u32>>,
+    /// Tokens in each frame
+    #[arg(long, value_parser = parsed::<Distribution<u32>>, value_name = "DISTRIBUTION")]
+    tokens_per_frame: Option<Distribution<u32>>,
+    /// Tokens of hidden reasoning before the answer
+    #[arg(long, value_name = "N")]
+    reasoning_tokens: Option<u32>,
+    /// Requests worked on at once; more wait
+    #[arg(long, value_name = "N")]
+    slots: Option<usize>,
+    /// Reuse equal leading prompt blocks
+    #[arg(long)]
+    prefix_cache: bool,
+    /// What goes wrong: by rate (5xx:0.01,stall:0.005) or in order (script:ok,5xx,ok,stall)
+    #[arg(long, value_parser = parsed::<FaultPlan>, value_name = "PLAN")]
+    faults: Option<FaultPlan>,
+    /// Want this bearer token
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+    /// Equal seeds give equal answers
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn parsed<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// Replaces what the command line gives.
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+impl SimulateArgs {
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let listen = self.listen;
+        let simulator = Simulator::bind(listen, self.character()?).await;
+        let simulator = simulator.map_err(|error| {
+            CliError::Failed(format!("cannot listen on {listen}: {error}"))
+        })?;
+        printer::line(format!(
+            "simulated runtime at http://{}; everything it says is made up",
+            simulator.local_addr()
+        ))?;
+        let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
+        simulator.serve(stop.clone(), &tracker);
+        super::stop_signal().await?;
+        stop.cancel();
+        tracker.close();
+        tokio::time::timeout(Duration::from_secs(1), tracker.wait()).await.ok();
+        Ok(())
+    }
+
+    fn character(self) -> Result<Character, CliError> {
+        let mut character = match &self.preset {
+            None => Character::default(),
+            Some(name) => Character::preset(name).ok_or_else(|| {
+                let known = Character::PRESETS.join("`, `");
+                CliError::Usage(format!("`--preset {name}`: there is none\nhint: one of `{known}`"))
+            })?,
+        };
+        set(&mut character.flavor, self.flavor);
+        set(&mut character.ttft, self.ttft);
+        set(&mut character.itl, self.itl);
+        set(&mut character.load_delay, self.load_delay);
+        set(&mut character.output_tokens, self.output_tokens);
+        set(&mut character.tokens_per_frame, self.tokens_per_frame);
+        set(&mut character.reasoning_tokens, self.reasoning_tokens);
+        set(&mut character.slots, self.slots);
+        set(&mut character.faults, self.faults);
+        set(&mut character.seed, self.seed);
+        if !self.models.is_empty() {
+            character.models = self.models;
+        }
+        character.prefix_cache |= self.prefix_cache;
+        character.api_key = self.api_key.or(character.api_key);
+        Ok(character)
+    }
+}

@@ -1,0 +1,352 @@
+//! The file as typed: a mirror for serde. Every field is optional, so that a bad value can be
+//! reported, taken out, and the rest still read. What the values mean is `resolve`'s concern.
+//!
+//! The comments on fields are the descriptions in the JSON Schema and in the README's reference.
+
+use super::defaults;
+use super::scalar::{DurationText, RatioText};
+use crate::runtime::RUNTIMES;
+use crate::workload::WORKLOADS;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// A list whose bad elements become `None`, so that the others keep their index.
+pub type Items<T> = Option<Vec<Option<T>>>;
+
+/// The configuration of Sonde. Relative paths in the file start at its folder. Every key can also
+/// be set by the environment: `SONDE__SERVER__LISTEN`, `SONDE__TARGETS__0__URL`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+#[schemars(title = "Sonde configuration")]
+pub struct RawConfig {
+    /// Where Sonde itself answers.
+    pub server: Option<RawServer>,
+    /// What Sonde says about itself, on stderr.
+    pub log: Option<RawLog>,
+    /// What holds for every scenario and target that does not say otherwise.
+    pub defaults: Option<RawDefaults>,
+    /// What is sent and when. Without any, there is one by the name of `chat`.
+    #[schemars(with = "Option<Vec<RawScenario>>")]
+    pub scenarios: Items<RawScenario>,
+    /// Who is asked: one model behind one endpoint each. At least one is needed.
+    #[schemars(with = "Option<Vec<RawTarget>>")]
+    pub targets: Items<RawTarget>,
+    /// What was promised. Each run is judged once and exactly, not by bucket.
+    #[schemars(with = "Option<Vec<RawSlo>>")]
+    pub slos: Items<RawSlo>,
+    /// What is exposed.
+    pub metrics: Option<RawMetrics>,
+    /// What is sampled of the machine underneath.
+    pub resources: Option<RawResources>,
+}
+
+/// See [`RawConfig::server`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawServer {
+    /// Address and port of `/metrics` and everything else over HTTP.
+    #[schemars(extend("default" = defaults::LISTEN))]
+    pub listen: Option<String>,
+    /// File in the exporter-toolkit's format, for TLS and basic authentication.
+    pub web_config_file: Option<String>,
+}
+
+/// See [`RawConfig::log`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawLog {
+    /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or directives such as `sonde=debug,info`.
+    #[schemars(extend("default" = defaults::LOG_LEVEL))]
+    pub level: Option<String>,
+    /// Lines for people or one JSON object a line for collectors.
+    #[schemars(extend("default" = "text"))]
+    pub format: Option<RawLogFormat>,
+}
+
+/// See [`RawLog::format`].
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawLogFormat {
+    Text,
+    Json,
+}
+
+/// See [`RawConfig::defaults`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawDefaults {
+    /// When scenarios run: `@every 30s`, five crontab fields as in a Kubernetes CronJob, six with
+    /// leading seconds, or `@hourly` and its like.
+    #[schemars(extend("default" = defaults::SCHEDULE))]
+    pub schedule: Option<String>,
+    /// IANA name of the timezone in which crontab fields are read.
+    #[schemars(extend("default" = defaults::TIMEZONE))]
+    pub timezone: Option<String>,
+    /// Runs start so long after the schedule's instants. `auto`: a stable offset of each probe's
+    /// own, so that they do not all start at once.
+    #[schemars(extend("default" = "auto"))]
+    pub offset: Option<String>,
+    /// How long each part of a run may take.
+    pub timeouts: Option<RawTimeouts>,
+    /// Runs that may be in flight at once, per target.
+    #[schemars(extend("default" = defaults::MAX_IN_FLIGHT, "minimum" = 1))]
+    pub max_in_flight: Option<usize>,
+}
+
+/// See [`RawDefaults::timeouts`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawTimeouts {
+    /// DNS, TCP and TLS together.
+    #[schemars(extend("default" = "5s"))]
+    pub connect: Option<DurationText>,
+    /// Dispatch to first token.
+    #[schemars(extend("default" = "60s"))]
+    pub first_token: Option<DurationText>,
+    /// One token to the next.
+    #[schemars(extend("default" = "20s"))]
+    pub stall: Option<DurationText>,
+    /// Dispatch to end. The others are cut to it where they are only inherited.
+    #[schemars(extend("default" = "180s"))]
+    pub total: Option<DurationText>,
+}
+
+/// One entry of [`RawConfig::scenarios`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawScenario {
+    /// Unique; the value of the label `scenario`. Required.
+    pub name: Option<String>,
+    /// As in `defaults`.
+    pub schedule: Option<String>,
+    /// As in `defaults`.
+    pub timezone: Option<String>,
+    /// As in `defaults`.
+    pub offset: Option<String>,
+    /// What is sent.
+    pub workload: Option<RawWorkload>,
+    /// What the runtime's prefix cache sees: `cold` puts a nonce in front of every prompt, `warm`
+    /// repeats the same prompt.
+    #[schemars(extend("default" = "cold"))]
+    pub cache: Option<RawTemperature>,
+    /// `cold` opens a connection for every run, inside its TTFT; `warm` has one standing.
+    #[schemars(extend("default" = "warm"))]
+    pub connection: Option<RawTemperature>,
+    /// Messages in, message out, or text in, text out.
+    #[schemars(extend("default" = "chat"))]
+    pub operation: Option<RawOperation>,
+    /// Whether the answer is streamed. Without a stream there is no TTFT.
+    #[schemars(extend("default" = true))]
+    pub stream: Option<bool>,
+    /// Sampling temperature; 0 is greedy. Absent: the runtime's own.
+    #[schemars(extend("minimum" = 0))]
+    pub temperature: Option<f64>,
+    /// Fields put into the request body as they are, over Sonde's own.
+    pub body: Option<Map<String, Value>>,
+    /// As in `defaults`.
+    pub timeouts: Option<RawTimeouts>,
+    /// Beyond these, an answer is `oversized`.
+    pub limits: Option<RawLimits>,
+    /// What an answer must be, besides complete.
+    pub expect: Option<RawExpect>,
+}
+
+/// See [`RawScenario::workload`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawWorkload {
+    /// `synthetic`: generated prose of a wanted length. `fixed`: your own prompt, word for word.
+    /// Absent: `fixed` where there is a `prompt`, else `synthetic`.
+    #[schemars(extend("enum" = workload_kinds()))]
+    pub kind: Option<String>,
+    /// `fixed`: the prompt.
+    pub prompt: Option<String>,
+    /// The system message.
+    pub system: Option<String>,
+    /// `synthetic`: length of the prompt in the model's tokens, system message included.
+    #[schemars(extend("default" = defaults::INPUT_TOKENS, "minimum" = 1))]
+    pub input_tokens: Option<u32>,
+    /// Most tokens of the answer.
+    #[schemars(extend("default" = defaults::OUTPUT_TOKENS, "minimum" = 1))]
+    pub output_tokens: Option<u32>,
+    /// The model's `tokenizer.json`, for exact lengths and for runtimes that count no tokens.
+    pub tokenizer_file: Option<String>,
+}
+
+/// See [`RawScenario::cache`] and [`RawScenario::connection`].
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawTemperature {
+    Cold,
+    Warm,
+}
+
+/// See [`RawScenario::operation`].
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawOperation {
+    Chat,
+    Completion,
+}
+
+/// See [`RawScenario::limits`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawLimits {
+    /// Bytes of one line or frame.
+    #[schemars(extend("default" = 1_048_576, "minimum" = 1))]
+    pub frame_bytes: Option<usize>,
+    /// Bytes of one body.
+    #[schemars(extend("default" = 67_108_864, "minimum" = 1))]
+    pub body_bytes: Option<u64>,
+}
+
+/// See [`RawScenario::expect`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawExpect {
+    /// Text that the visible answer must contain.
+    pub contains: Option<String>,
+    /// Fewest tokens of the answer.
+    pub min_output_tokens: Option<u64>,
+}
+
+/// One entry of [`RawConfig::targets`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawTarget {
+    /// Unique; the value of the label `target`. Absent: host and port of the URL.
+    pub name: Option<String>,
+    /// The API spoken there. `auto` asks the endpoint.
+    #[schemars(extend("default" = "auto", "enum" = runtime_names()))]
+    pub runtime: Option<String>,
+    /// Where it is, without the API's own path: `http://127.0.0.1:11434`. Required.
+    pub url: Option<String>,
+    /// The model, as the runtime names it. Absent: the first that the endpoint offers.
+    pub model: Option<String>,
+    /// How requests prove who they are: a bearer token, or a user name with its password.
+    pub auth: Option<RawAuth>,
+    /// How the server's certificate is judged and ours is shown.
+    pub tls: Option<RawTls>,
+    /// Sent with every request. A value that is secret belongs in `headers_env` or
+    /// `headers_file`.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// Headers whose values are in these environment variables.
+    pub headers_env: Option<BTreeMap<String, String>>,
+    /// Headers whose values are in these files, read when the configuration is.
+    pub headers_file: Option<BTreeMap<String, String>>,
+    /// Your own labels, on `llm_probe_target_info`.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Names of the scenarios that it is asked. Absent: all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub scenarios: Items<String>,
+    /// As in `defaults`.
+    #[schemars(extend("minimum" = 1))]
+    pub max_in_flight: Option<usize>,
+}
+
+/// See [`RawTarget::auth`]. Its `Debug` holds names of variables and files, never a secret.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawAuth {
+    /// Environment variable that holds the bearer token, read when the configuration is.
+    pub bearer_env: Option<String>,
+    /// File that holds the bearer token, read again for every run, since mounted secrets rotate.
+    pub bearer_file: Option<String>,
+    /// User name of basic authentication.
+    pub username: Option<String>,
+    /// Environment variable that holds the password.
+    pub password_env: Option<String>,
+    /// File that holds the password, read again for every run.
+    pub password_file: Option<String>,
+}
+
+/// See [`RawTarget::tls`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawTls {
+    /// PEM file of the certificate authorities to trust instead of the system's.
+    pub ca_file: Option<String>,
+    /// PEM file of our certificate chain. Goes with `key_file`.
+    pub cert_file: Option<String>,
+    /// PEM file of our private key. Goes with `cert_file`.
+    pub key_file: Option<String>,
+    /// The name to expect in the certificate, where it is not the URL's host.
+    pub server_name: Option<String>,
+    /// Trust any certificate.
+    #[schemars(extend("default" = false))]
+    pub insecure_skip_verify: Option<bool>,
+}
+
+/// One entry of [`RawConfig::slos`]. A good run is a successful one that keeps every condition
+/// given here.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawSlo {
+    /// Unique; the value of the label `slo`. Required.
+    pub name: Option<String>,
+    /// The target that it speaks of. Absent: all.
+    pub target: Option<String>,
+    /// The scenario that it speaks of. Absent: all.
+    pub scenario: Option<String>,
+    /// Share of good runs that is promised: `99%` or `0.99`. Required.
+    pub objective: Option<RatioText>,
+    /// Over which time.
+    #[schemars(extend("default" = defaults::WINDOW))]
+    pub window: Option<DurationText>,
+    /// TTFT below, any token.
+    pub first_token_under: Option<DurationText>,
+    /// TTFT below, first visible token.
+    pub first_visible_under: Option<DurationText>,
+    /// TPOT below.
+    pub per_output_token_under: Option<DurationText>,
+    /// Longest gap in the stream below.
+    pub max_stall_under: Option<DurationText>,
+    /// E2E below: dispatch to end of stream.
+    pub inference_under: Option<DurationText>,
+    /// Decode speed above, in tokens per second.
+    pub decode_tps_over: Option<f64>,
+}
+
+/// See [`RawConfig::metrics`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawMetrics {
+    /// Whether histograms have classic buckets beside the native ones. Without them a scraper
+    /// must ask for the protobuf format.
+    #[schemars(extend("default" = true))]
+    pub classic_buckets: Option<bool>,
+    /// Metric families that are not exposed at all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub disabled_families: Items<String>,
+}
+
+/// See [`RawConfig::resources`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawResources {
+    /// Whether anything is sampled at all.
+    #[schemars(extend("default" = true))]
+    pub enabled: Option<bool>,
+    /// Time between two samples.
+    #[schemars(extend("default" = "1s"))]
+    pub interval: Option<DurationText>,
+    /// The NVML library, where it is not in one of the usual places.
+    pub nvml_library: Option<String>,
+}
+
+fn workload_kinds() -> Vec<Value> {
+    let names = WORKLOADS.iter().map(|spec| Value::from(spec.name));
+    names.chain([Value::Null]).collect()
+}
+
+fn runtime_names() -> Vec<Value> {
+    let names = RUNTIMES.iter().map(|spec| Value::from(spec.name));
+    [Value::from("auto")]
+        .into_iter()
+        .chain(names)
+        .chain([Value::Null])
+        .collect()
+}

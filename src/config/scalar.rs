@@ -1,0 +1,141 @@
+//! Durations and ratios as they stand in the file: read where they are typed, so that a bad one is
+//! a problem of that very key.
+
+use crate::base::units::{format_duration, parse_duration, parse_ratio};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+/// `500ms`, `30s`, `1h30m`, `30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurationText(pub Duration);
+
+/// `99.9%` or `0.999`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatioText(pub f64);
+
+impl fmt::Display for DurationText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format_duration(self.0))
+    }
+}
+
+struct DurationVisitor;
+
+impl Visitor<'_> for DurationVisitor {
+    type Value = DurationText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as `500ms`, `30s`, `1h30m` or `30d`")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<DurationText, E> {
+        parse_duration(text).map(DurationText).map_err(|error| {
+            E::custom(format!(
+                "is {error}\nhint: write a number and its unit: `ns`, `us`, `ms`, `s`, `m`, `h` or `d`"
+            ))
+        })
+    }
+
+    /// `0` alone needs no unit; any other number does.
+    fn visit_u64<E: Error>(self, number: u64) -> Result<DurationText, E> {
+        match number {
+            0 => Ok(DurationText(Duration::ZERO)),
+            _ => Err(unitless(number)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<DurationText, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<DurationText, E> {
+        Err(unitless(number))
+    }
+}
+
+fn unitless<E: Error>(number: impl fmt::Display) -> E {
+    E::custom(format!(
+        "is a number without its unit\nhint: write `{number}s` for seconds"
+    ))
+}
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DurationVisitor)
+    }
+}
+
+struct RatioVisitor;
+
+impl Visitor<'_> for RatioVisitor {
+    type Value = RatioText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a ratio such as `99.9%` or `0.999`")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<RatioText, E> {
+        let remedy = "hint: write a percentage up to `100%` or a number from 0 to 1";
+        parse_ratio(text)
+            .map(RatioText)
+            .map_err(|error| E::custom(format!("is {error}\n{remedy}")))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<RatioText, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<RatioText, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<RatioText, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for RatioText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RatioVisitor)
+    }
+}
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "duration".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "duration",
+            "type": "string",
+            "pattern": r"^\s*(0|([0-9.]+(ns|us|µs|ms|s|m|h|d))+)\s*$",
+            "examples": ["500ms", "30s", "1h30m", "30d"],
+        })
+    }
+}
+
+impl JsonSchema for RatioText {
+    fn schema_name() -> Cow<'static, str> {
+        "ratio".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "ratio",
+            "type": ["string", "number"],
+            "examples": ["99.9%", 0.999],
+        })
+    }
+}

@@ -1,0 +1,291 @@
+//! Who is asked.
+
+use super::problem::{Problem, suggestion};
+use super::raw::{Items, RawDefaults, RawTarget};
+use super::resolve::Context;
+use super::scenario::NamedScenario;
+use super::{TargetPlan, credentials, defaults, secret, trust};
+use crate::base::label;
+use crate::probe::TargetSettings;
+use crate::runtime::{self, RUNTIMES, RuntimeSpec};
+use crate::transport::{Endpoint, EndpointError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Ends of URLs that the adapters add themselves.
+const API_PATHS: [&str; 6] = [
+    "/v1",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/api/chat",
+    "/api/generate",
+    "/v1/models",
+];
+
+/// A target that the file names, whether or not it can be used.
+pub(super) struct NamedTarget {
+    pub(super) name: String,
+    /// Names of the scenarios that it is asked.
+    pub(super) scenarios: Vec<String>,
+    pub(super) plan: Option<TargetPlan>,
+}
+
+/// Every target.
+pub(super) fn targets(
+    raw: Items<RawTarget>,
+    scenarios: &[NamedScenario],
+    defaults: &RawDefaults,
+    context: &mut Context<'_>,
+) -> Vec<NamedTarget> {
+    let listed = raw.unwrap_or_default();
+    if listed.is_empty() {
+        let remedy = "add `targets: [{url: \"http://127.0.0.1:11434\"}]`, or start with `--url`";
+        context.refuse("targets", "is empty: there is nobody to ask", remedy);
+    }
+    let mut taken = BTreeSet::new();
+    let mut named = Vec::new();
+    for (index, raw) in listed.into_iter().enumerate() {
+        if let Some(raw) = raw {
+            let place = format!("targets[{index}]");
+            named.push(target(
+                &place,
+                raw,
+                (scenarios, defaults, &mut taken),
+                context,
+            ));
+        }
+    }
+    named
+}
+
+fn target(
+    place: &str,
+    raw: RawTarget,
+    (scenarios, defaults, taken): (&[NamedScenario], &RawDefaults, &mut BTreeSet<String>),
+    context: &mut Context<'_>,
+) -> NamedTarget {
+    let RawTarget {
+        name,
+        runtime,
+        url,
+        model,
+        auth,
+        tls,
+        labels,
+        scenarios: wanted,
+        ..
+    } = raw;
+    let RawTarget {
+        headers,
+        headers_env,
+        headers_file,
+        max_in_flight,
+        ..
+    } = raw;
+    let endpoint = endpoint(place, url.as_deref(), context);
+    let name = name.unwrap_or_else(|| default_name(endpoint.as_ref()));
+    if endpoint.is_some() || !name.is_empty() {
+        context.check_name(&format!("{place}.name"), &name, taken);
+    }
+    let runtime = runtime_setting(place, runtime.as_deref(), context);
+    if model
+        .as_deref()
+        .is_some_and(|model| model.trim().is_empty())
+    {
+        let remedy = "leave it out for the first model that the endpoint offers";
+        context.refuse(&format!("{place}.model"), "is empty", remedy);
+    }
+    let auth = credentials::auth(place, auth.unwrap_or_default(), context);
+    let headers = [
+        ("headers", headers),
+        ("headers_env", headers_env),
+        ("headers_file", headers_file),
+    ];
+    let headers = credentials::headers(place, headers, context);
+    let labels = labels.unwrap_or_default();
+    check_labels(place, &labels, context);
+    let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
+    let max_in_flight = max_in_flight
+        .or(defaults.max_in_flight)
+        .unwrap_or(defaults::MAX_IN_FLIGHT);
+    if max_in_flight == 0 && defaults.max_in_flight != Some(0) {
+        let key = format!("{place}.max_in_flight");
+        context.refuse(&key, "leaves no run in flight", "write 1 or more");
+    }
+    let connected = endpoint.and_then(|mut endpoint| {
+        endpoint.auth = auth;
+        endpoint.headers = headers;
+        let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
+        Some((endpoint, dialer))
+    });
+    let plan = connected.map(|(endpoint, dialer)| TargetPlan {
+        settings: TargetSettings {
+            name: Arc::from(name.as_str()),
+            runtime,
+            endpoint,
+            model: model.as_deref().map(Arc::from),
+            labels,
+            max_in_flight,
+        },
+        dialer,
+        scenarios: plans,
+    });
+    NamedTarget {
+        name,
+        scenarios: names,
+        plan,
+    }
+}
+
+/// Host and port, as far as a name may hold them.
+fn default_name(endpoint: Option<&Endpoint>) -> String {
+    endpoint
+        .map(Endpoint::authority)
+        .unwrap_or_default()
+        .replace(['[', ']'], "")
+}
+
+fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option<Endpoint> {
+    let key = format!("{place}.url");
+    let Some(url) = url else {
+        context.refuse(
+            &key,
+            "is required",
+            "write it like `http://127.0.0.1:11434`",
+        );
+        return None;
+    };
+    if secret::literal_reference(&key, url, context) {
+        return None;
+    }
+    let bare = !url.contains("://");
+    let problem = match Endpoint::parse(url) {
+        Ok(endpoint) => match API_PATHS
+            .iter()
+            .find(|path| endpoint.base_path.ends_with(*path))
+        {
+            None => return Some(endpoint),
+            Some(path) => {
+                let rule = format!("ends with `{path}`, which Sonde adds itself");
+                let short = endpoint.url();
+                let short = short.strip_suffix(path).unwrap_or(&short);
+                Problem::new(key, rule, format!("write `{short}`"))
+            }
+        },
+        Err(_) if bare => {
+            let guess = format!("http://{url}");
+            let remedy = match Endpoint::parse(&guess) {
+                Ok(_) => format!("write `{guess}`"),
+                Err(_) => "write scheme, host and port".to_owned(),
+            };
+            Problem::new(key, format!("is {}", EndpointError::Syntax), remedy)
+        }
+        Err(EndpointError::Syntax) => {
+            let rule = format!("is {}", EndpointError::Syntax);
+            Problem::new(key, rule, "write scheme, host and port")
+        }
+        Err(EndpointError::Scheme) => {
+            let rule = "has a scheme other than `http` and `https`";
+            Problem::new(key, rule, "write `http://…` or `https://…`")
+        }
+        Err(EndpointError::Extra) => {
+            let rule = "has a user name, a query or a fragment";
+            Problem::new(
+                key,
+                rule,
+                "credentials go into `auth`, extra fields into a scenario's `body`",
+            )
+        }
+    };
+    context.findings.add(problem.found(url));
+    None
+}
+
+/// `None` is `auto`.
+fn runtime_setting(
+    place: &str,
+    name: Option<&str>,
+    context: &mut Context<'_>,
+) -> Option<&'static RuntimeSpec> {
+    let name = name.filter(|name| *name != "auto")?;
+    let found = runtime::find(name);
+    if found.is_none() {
+        let names = ["auto"]
+            .into_iter()
+            .chain(RUNTIMES.iter().map(|spec| spec.name));
+        let remedy = suggestion(name, names, "write one of");
+        let problem = Problem::new(
+            format!("{place}.runtime"),
+            "is no runtime that Sonde knows",
+            remedy,
+        );
+        context.findings.add(problem.found(name));
+    }
+    found
+}
+
+fn check_labels(place: &str, labels: &BTreeMap<String, String>, context: &mut Context<'_>) {
+    for name in labels.keys() {
+        if let Err(error) = label::check_name(name) {
+            let key = format!("{place}.labels.{name}");
+            let remedy = match error {
+                label::LabelError::Name => "rename it, `_` for whatever else was meant".to_owned(),
+                label::LabelError::Reserved => format!("rename it, such as to `llm_{name}`"),
+            };
+            context.findings.add(Problem::new(key, error, remedy));
+        }
+    }
+}
+
+/// The scenarios wanted, or all: their names, and the plans of those that can be used.
+fn pick_scenarios(
+    place: &str,
+    wanted: Items<String>,
+    scenarios: &[NamedScenario],
+    context: &mut Context<'_>,
+) -> (Vec<String>, Vec<super::ScenarioPlan>) {
+    let Some(wanted) = wanted else {
+        let names = scenarios
+            .iter()
+            .map(|scenario| scenario.name.clone())
+            .collect();
+        return (
+            names,
+            scenarios
+                .iter()
+                .filter_map(|scenario| scenario.plan.clone())
+                .collect(),
+        );
+    };
+    if wanted.is_empty() {
+        let key = format!("{place}.scenarios");
+        context.refuse(
+            &key,
+            "is empty: it is asked nothing",
+            "leave it out for all scenarios",
+        );
+    }
+    let (mut names, mut plans) = (Vec::new(), Vec::new());
+    for (index, name) in wanted.into_iter().enumerate() {
+        let Some(name) = name else {
+            continue;
+        };
+        let key = format!("{place}.scenarios[{index}]");
+        let Some(scenario) = scenarios.iter().find(|scenario| scenario.name == name) else {
+            let known = scenarios.iter().map(|scenario| scenario.name.as_str());
+            let remedy = suggestion(&name, known, "the scenarios are");
+            context
+                .findings
+                .add(Problem::new(key, "is no scenario", remedy).found(&name));
+            continue;
+        };
+        if names.contains(&name) {
+            let problem = Problem::new(key, "is listed twice", "keep one of them").found(&name);
+            context.findings.add(problem);
+            continue;
+        }
+        plans.extend(scenario.plan.clone());
+        names.push(name);
+    }
+    (names, plans)
+}

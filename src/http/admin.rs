@@ -1,0 +1,55 @@
+//! `/`, `/-/healthy`, `/-/ready` and `/-/reload`.
+
+use super::{Context, StatusView, status_page};
+use crate::base::build::VERSION;
+use crate::base::clock::wall_now;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Html;
+use tokio::sync::oneshot;
+
+/// The process serves. Never depends on a target.
+pub(super) async fn healthy() -> &'static str {
+    "sonde is healthy\n"
+}
+
+/// The configuration is loaded and the port bound: whoever reads this knows both. Never depends on
+/// a target, since a sidecar that is not ready takes its runtime out of its Service.
+pub(super) async fn ready() -> &'static str {
+    "sonde is ready\n"
+}
+
+/// Reads the configuration anew; the answer is what is wrong with it.
+pub(super) async fn reload(State(context): State<Context>) -> (StatusCode, String) {
+    let (answer, outcome) = oneshot::channel();
+    if context.reload.send(answer).await.is_err() {
+        let stopping = "the daemon is stopping\n".to_owned();
+        return (StatusCode::SERVICE_UNAVAILABLE, stopping);
+    }
+    match outcome.await {
+        Ok(Ok(())) => (StatusCode::OK, "configuration reloaded\n".to_owned()),
+        Ok(Err(problems)) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the old configuration stays in force\n{problems}\n"),
+        ),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the daemon is stopping\n".to_owned(),
+        ),
+    }
+}
+
+/// The status page.
+pub(super) async fn status(State(context): State<Context>) -> Html<String> {
+    let live = context.live();
+    Html(status_page(&StatusView {
+        version: VERSION,
+        started: context.started,
+        now: wall_now(),
+        config_ok: live.config_error.is_none(),
+        config_error: live.config_error.clone(),
+        probes: context.board.snapshot(),
+        pending: live.pending.clone(),
+        simulated: context.simulated,
+    }))
+}

@@ -1,0 +1,158 @@
+//! Captured answers of real runtimes, fed to the answer reader in every way a network may cut them.
+
+use super::outcome::Outcome;
+use super::settings::{Assertion, Limits};
+use super::stream::{Answer, Failed, Reading};
+use crate::measure::latency::{Latency, Span};
+use crate::measure::tokens::TokenCounts;
+use crate::runtime::{Operation, find};
+use proptest::prelude::*;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What a transcript comes to, but for what depends on when its bytes came.
+#[derive(Debug, PartialEq)]
+struct Judged {
+    verdict: Result<(), Failed>,
+    tokens: Option<TokenCounts>,
+    text_frames: u64,
+    visible: String,
+    server_total: Option<Duration>,
+}
+
+fn transcript(name: &str) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/transcripts").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn answer(runtime: &str, stream: bool) -> Answer {
+    let adapter = find(runtime).unwrap().adapter;
+    let limits = Limits::default();
+    Answer::new(Reading {
+        decoder: adapter.framing(stream).decoder(limits.frame_bytes),
+        interpreter: adapter.interpreter(Operation::Chat, stream),
+        limits,
+        keep_text: true,
+        native_counts: adapter.counts_natively(),
+    })
+}
+
+fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Judged {
+    let start = Instant::now();
+    let mut answer = answer(runtime, stream);
+    let mut at = start;
+    let mut fed = Ok(());
+    for part in parts {
+        at += Duration::from_millis(1);
+        fed = fed.and_then(|()| answer.feed(part, at));
+    }
+    let ended = fed.and_then(|()| answer.end(at));
+    let tokens = answer.tokens(None);
+    let verdict = ended.and_then(|()| answer.verdict(&Assertion::default(), tokens.as_ref()));
+    let span = Span { dispatch: start, first_byte: answer.first_byte, end: at };
+    let latency = Latency::of(&answer.timeline, span, None, stream);
+    let first = latency.first_token.unwrap_or_default();
+    assert!(first <= latency.inference, "a token came after the end");
+    Judged {
+        verdict,
+        tokens,
+        text_frames: answer.timeline.text_frames(),
+        visible: answer.visible.clone(),
+        server_total: answer.server.total,
+    }
+}
+
+/// Complete streams of real runtimes.
+const STREAMS: [(&str, &str); 9] = [
+    ("ollama-chat.ndjson", "ollama"),
+    ("ollama-generate.ndjson", "ollama"),
+    ("ollama-chat-stop.ndjson", "ollama"),
+    ("ollama-generate-load.ndjson", "ollama"),
+    ("llamacpp-chat-stop.sse", "llamacpp"),
+    ("ollama-openai-chat.sse", "openai"),
+    ("ollama-openai-completions.sse", "openai"),
+    ("llamacpp-chat.sse", "llamacpp"),
+    ("llamacpp-completions.sse", "llamacpp"),
+];
+
+#[test]
+fn every_real_stream_is_a_success_with_its_tokens() {
+    for (name, runtime) in STREAMS {
+        let bytes = transcript(name);
+        let judged = judge(runtime, true, [bytes.as_slice()]);
+        assert_eq!(judged.verdict, Ok(()), "{name}");
+        let output = judged.tokens.unwrap().usage.output.unwrap();
+        assert!(output >= 2 && judged.text_frames >= 2, "{name}: {output} tokens");
+        assert!(!judged.visible.is_empty(), "{name}");
+        if runtime == "ollama" {
+            assert!(judged.server_total.unwrap() > Duration::ZERO, "{name}");
+        }
+    }
+}
+
+#[test]
+fn cut_anywhere_before_its_end_a_stream_is_no_success() {
+    for (name, runtime) in STREAMS {
+        let bytes = transcript(name);
+        let end = bytes.trim_ascii_end().len() - 1;
+        for cut in (0..end).step_by(7) {
+            let judged = judge(runtime, true, [&bytes[..cut]]);
+            let outcome = judged.verdict.unwrap_err().outcome;
+            let expected = [Outcome::Truncated, Outcome::Malformed];
+            assert!(expected.contains(&outcome), "{name} cut at {cut}: {outcome}");
+        }
+    }
+}
+
+fn split<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    cuts.extend([0, bytes.len()]);
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_split_gives_the_same_observation(
+        index in 0..STREAMS.len(),
+        cuts in proptest::collection::vec(0usize..100_000, 0..40),
+    ) {
+        let (name, runtime) = STREAMS[index];
+        let bytes = transcript(name);
+        let whole = judge(runtime, true, [bytes.as_slice()]);
+        prop_assert_eq!(judge(runtime, true, split(&bytes, &cuts)), whole);
+    }
+
+    #[test]
+    fn damage_never_panics(
+        index in 0..STREAMS.len(),
+        damage in proptest::collection::vec((0usize..100_000, any::<u8>()), 1..20),
+        stream in any::<bool>(),
+    ) {
+        let (name, runtime) = STREAMS[index];
+        let mut bytes = transcript(name);
+        for (at, byte) in damage {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        judge(runtime, stream, bytes.chunks(37));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4000), stream in any::<bool>()) {
+        for runtime in ["openai", "ollama"] {
+            judge(runtime, stream, bytes.chunks(100));
+        }
+    }
+}
+
+#[test]
+fn one_byte_at_a_time_is_the_same_as_all_at_once() {
+    for (name, runtime) in STREAMS {
+        let bytes = transcript(name);
+        let whole = judge(runtime, true, [bytes.as_slice()]);
+        assert_eq!(judge(runtime, true, bytes.chunks(1)), whole, "{name}");
+    }
+}

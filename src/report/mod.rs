@@ -1,0 +1,5 @@
+//! Layer 6: observations for people.
+
+mod text;
+
+pub use text::timeline;

@@ -1,0 +1,209 @@
+//! A response body that writes each step of a script when it is due.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::vec;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::engine::Ticket;
+use super::log::OpenEntry;
+use super::script::{Ending, Script, Step};
+use super::stream::Wire;
+
+/// The answer ends with the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the simulated runtime cuts the connection")]
+pub(super) struct Cut;
+
+/// A script with the slot that it needs.
+pub(super) type Prepared = (Script, Ticket);
+
+/// A script that is ready once the request has a slot.
+pub(super) type Preparation = Pin<Box<dyn Future<Output = Prepared> + Send>>;
+
+/// What every body of an answer needs besides its script.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) received: Instant,
+    pub(super) entry: OpenEntry,
+    pub(super) wire: Wire,
+}
+
+/// A body of a response.
+pub(super) enum AnswerBody {
+    /// Complete at once.
+    Whole(Option<Bytes>),
+    /// Written by and by.
+    Scripted(Box<ScriptedBody>),
+}
+
+/// The body of a generation: it owns the slot, so dropping it frees the slot.
+pub(super) struct ScriptedBody {
+    delivery: Delivery,
+    state: State,
+    timer: Pin<Box<Sleep>>,
+    /// A write is in hyper's buffer: give it a chance to reach the socket by itself.
+    unflushed: bool,
+}
+
+enum State {
+    Preparing(Preparation),
+    Playing(Play),
+}
+
+struct Play {
+    steps: vec::IntoIter<Step>,
+    ending: Ending,
+    length: Option<u64>,
+    ticket: Option<Ticket>,
+}
+
+impl ScriptedBody {
+    /// A body whose headers can go out before its script is known.
+    pub(super) fn preparing(preparation: Preparation, delivery: Delivery) -> Self {
+        Self::new(State::Preparing(preparation), delivery)
+    }
+
+    /// A body whose script is known.
+    pub(super) fn prepared(prepared: Prepared, delivery: Delivery) -> Self {
+        Self::new(State::Playing(Play::new(prepared)), delivery)
+    }
+
+    fn new(state: State, delivery: Delivery) -> Self {
+        Self {
+            timer: Box::pin(sleep_until(delivery.received)),
+            delivery,
+            state,
+            unflushed: false,
+        }
+    }
+
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let State::Preparing(preparation) = &mut self.state {
+            let prepared = ready!(preparation.as_mut().poll(context));
+            self.state = State::Playing(Play::new(prepared));
+        }
+        let State::Playing(play) = &mut self.state else {
+            return Poll::Pending;
+        };
+        if let Some(next) = play.steps.as_slice().first() {
+            let due = self.delivery.received + next.at;
+            if self.timer.deadline() != due {
+                self.timer.as_mut().reset(due);
+            }
+            if due > Instant::now() && self.timer.as_mut().poll(context).is_pending() {
+                self.unflushed = false;
+                return Poll::Pending;
+            }
+        }
+        if std::mem::take(&mut self.unflushed) {
+            // hyper flushes when the body is pending, and only then: one frame, one write.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Some(step) = play.steps.next() else {
+            return play.poll_ending(&self.delivery.wire);
+        };
+        if step.tokens > 0 {
+            let recording = self.delivery.entry.recording();
+            self.delivery
+                .wire
+                .mark(recording, step.tokens, step.reasoning);
+            if let Some(ticket) = &mut play.ticket {
+                ticket.sent(step.tokens);
+            }
+        }
+        self.unflushed = true;
+        Poll::Ready(Some(Ok(step.bytes)))
+    }
+}
+
+impl Play {
+    fn new((script, ticket): Prepared) -> Self {
+        let Script {
+            steps,
+            ending,
+            length,
+        } = script;
+        Self {
+            steps: steps.into_iter(),
+            ending,
+            length,
+            ticket: Some(ticket),
+        }
+    }
+
+    fn poll_ending(&mut self, wire: &Wire) -> Poll<Option<Result<Bytes, Cut>>> {
+        match self.ending {
+            Ending::Clean => {
+                self.release();
+                Poll::Ready(None)
+            }
+            Ending::Abort => Poll::Ready(Some(Err(Cut))),
+            Ending::Reset => {
+                wire.reset_on_close();
+                Poll::Ready(Some(Err(Cut)))
+            }
+            // The connection, when it ends, drops the body.
+            Ending::Hang => Poll::Pending,
+        }
+    }
+
+    /// Gives the slot back: the answer is out.
+    fn release(&mut self) {
+        if let Some(mut ticket) = self.ticket.take() {
+            ticket.complete();
+        }
+    }
+}
+
+impl Drop for Play {
+    fn drop(&mut self) {
+        // With a Content-Length hyper drops the body after its last byte, without asking again.
+        if self.ending == Ending::Clean && self.steps.as_slice().is_empty() {
+            self.release();
+        }
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Scripted(body) => {
+                let step = ready!(body.poll_step(context));
+                Poll::Ready(step.map(|result| result.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Whole(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(length as u64)
+            }
+            Self::Scripted(body) => match &body.state {
+                State::Playing(Play {
+                    length: Some(length),
+                    ..
+                }) => SizeHint::with_exact(*length),
+                _ => SizeHint::default(),
+            },
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! One request: what it is for and how it is answered.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, SERVER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::body::{AnswerBody, Cut, Delivery, Preparation, ScriptedBody};
+use super::character::RuntimeFlavor;
+use super::engine::{Engine, Model, Order};
+use super::fault::Fault;
+use super::generation::Wanted;
+use super::log::RequestLog;
+use super::refusal::{Refusal, Surface};
+use super::route::{Endpoint, Miss, resolve};
+use super::script::{Dialect, Script, Shape};
+use super::server::Shared;
+use super::stream::Wire;
+use super::vocabulary::Prompt;
+use super::{inventory, metrics, ollama, openai};
+
+/// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
+const FAULT_HEADER: &str = "x-simulate-fault";
+
+/// Identifies a probe's request.
+const REQUEST_ID_HEADER: &str = "x-llm-probe";
+
+/// A longer request body is refused.
+const LARGEST_REQUEST: usize = 16 << 20;
+
+type Answer = Result<Response<AnswerBody>, Cut>;
+
+/// Answers one request. An error closes the connection without an answer.
+pub(super) async fn answer(shared: Arc<Shared>, wire: Wire, request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(body, LARGEST_REQUEST).collect().await;
+    let exchange = Exchange {
+        received: wire.last_read(),
+        shared,
+        wire,
+        parts,
+    };
+    let mut answer = match body {
+        Ok(body) => exchange.route(&body.to_bytes()).await,
+        Err(_) => {
+            let refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
+            Ok(exchange.refuse(&refusal, Surface::OpenAi))
+        }
+    };
+    if let Ok(response) = &mut answer {
+        exchange.mark(response.headers_mut());
+    }
+    answer
+}
+
+/// One request with what it takes to answer it.
+struct Exchange {
+    shared: Arc<Shared>,
+    wire: Wire,
+    parts: Parts,
+    received: std::time::Instant,
+}
+
+/// A generation request, read and found good.
+struct Generate {
+    endpoint: Endpoint,
+    model: Arc<Model>,
+    prompt: Prompt,
+    wanted: Wanted,
+    keep_alive: Option<Option<Duration>>,
+    stream: bool,
+    dialect: Box<dyn Dialect>,
+}
+
+impl Exchange {
+    fn flavor(&self) -> RuntimeFlavor {
+        self.shared.engine.character.flavor
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// Nobody is to take this for a real runtime.
+    fn mark(&self, headers: &mut HeaderMap) {
+        headers.insert("x-simulated", HeaderValue::from_static("true"));
+        headers.insert(
+            SERVER,
+            HeaderValue::from_static(self.flavor().server_header()),
+        );
+    }
+
+    async fn route(&self, body: &[u8]) -> Answer {
+        let endpoint = match resolve(self.flavor(), &self.parts.method, self.parts.uri.path()) {
+            Ok(endpoint) => endpoint,
+            Err(miss) => return Ok(self.missing(miss)),
+        };
+        let surface = endpoint.surface();
+        if endpoint.is_protected() && !self.is_authorized() {
+            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Invalid API Key");
+            return Ok(self.refuse(&refusal, surface));
+        }
+        let requested = match self.requested_fault() {
+            Ok(requested) => requested,
+            Err(refusal) => return Ok(self.refuse(&refusal, surface)),
+        };
+        let generate = match endpoint {
+            Endpoint::OpenAi(kind) => self.read_openai(kind, body),
+            Endpoint::Ollama(kind) => self.read_ollama(kind, body),
+            _ => return self.inform(endpoint, body, requested.flatten()).await,
+        };
+        match generate {
+            Ok(generate) => self.generate(generate, requested).await,
+            Err(refusal) => Ok(self.refuse(&refusal, surface)),
+        }
+    }
+
+    fn is_authorized(&self) -> bool {
+        let Some(key) = &self.shared.engine.character.api_key else {
+            return true;
+        };
+        let given = self.header(AUTHORIZATION.as_str());
+        given.and_then(|given| given.strip_prefix("Bearer ")) == Some(key)
+    }
+
+    /// The fault that the request asks for; `Some(None)` asks for none, whatever the plan says.
+    fn requested_fault(&self) -> Result<Option<Option<Fault>>, Refusal> {
+        match self.header(FAULT_HEADER) {
+            None => Ok(None),
+            Some("ok") => Ok(Some(None)),
+            Some(name) => match name.parse() {
+                Ok(fault) => Ok(Some(Some(fault))),
+                Err(error) => Err(Refusal::bad_request(error.to_string())),
+            },
+        }
+    }
+
+    fn read_openai(&self, kind: openai::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
+        let request = openai::Request::parse(body)?;
+        let prompt = request.prompt(kind)?;
+        let wanted = request.wanted()?;
+        let model = match &request.model {
+            Some(name) => self.find_model(name, Surface::OpenAi)?,
+            None => return Err(Refusal::bad_request("`model` is required")),
+        };
+        Ok(Generate {
+            endpoint: Endpoint::OpenAi(kind),
+            model,
+            prompt: self.fitting(prompt)?,
+            wanted,
+            keep_alive: None,
+            stream: request.stream,
+            dialect: Box::new(request.dialect(kind, self.flavor())),
+        })
+    }
+
+    fn read_ollama(&self, kind: ollama::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
+        let request = ollama::Request::parse(body)?;
+        let model = self.find_model(&request.model, Surface::Ollama)?;
+        let thinks = self.shared.engine.character.reasoning_tokens > 0;
+        let wanted = request.wanted(kind, thinks)?;
+        Ok(Generate {
+            endpoint: Endpoint::Ollama(kind),
+            model,
+            prompt: self.fitting(request.prompt(kind))?,
+            wanted,
+            keep_alive: request.keep_alive()?,
+            // Ollama answers with one object when there is nothing to stream.
+            stream: request.streams() && wanted.only.is_none(),
+            dialect: Box::new(ollama::Ollama { endpoint: kind }),
+        })
+    }
+
+    fn find_model(&self, name: &str, surface: Surface) -> Result<Arc<Model>, Refusal> {
+        let found = self.shared.engine.model(name).map(Arc::clone);
+        found.ok_or_else(|| Refusal::model_not_found(surface, self.flavor(), name))
+    }
+
+    fn fitting(&self, prompt: Prompt) -> Result<Prompt, Refusal> {
+        let most = self.shared.engine.character.context_tokens;
+        if prompt.tokens < most {
+            return Ok(prompt);
+        }
+        Err(Refusal::bad_request(format!(
+            "This model's maximum context length is {most} tokens. However, your request has {} input tokens.",
+            prompt.tokens
+        )))
+    }
+
+    /// Runs a generation, with the fault asked for or else the planned one.
+    async fn generate(&self, generate: Generate, requested: Option<Option<Fault>>) -> Answer {
+        let engine = &self.shared.engine;
+        let number = engine.take_number();
+        let fault = requested.unwrap_or_else(|| engine.planned_fault(number));
+        let tuning = engine.character.fault_tuning;
+        let delivery = Delivery {
+            received: Instant::from_std(self.received),
+            entry: self.shared.history.open(RequestLog {
+                number,
+                request_id: self.header(REQUEST_ID_HEADER).map(str::to_owned),
+                model: generate.model.name.clone(),
+                received: self.received,
+                first_token: None,
+                token_times: Vec::new(),
+                ended: None,
+                fault,
+            }),
+            wire: self.wire.clone(),
+        };
+        if let Some(answer) = self.replaced(fault, generate.endpoint.surface()) {
+            return answer;
+        }
+        if fault == Some(Fault::SlowHeaders) {
+            sleep_until(delivery.received + tuning.delay).await;
+        }
+        let Generate {
+            endpoint,
+            model,
+            prompt,
+            wanted,
+            keep_alive,
+            stream,
+            dialect,
+        } = generate;
+        let order = Order {
+            model,
+            number,
+            prompt,
+            wanted,
+            keep_alive,
+            fault,
+            received: delivery.received,
+        };
+        let content_type = match (stream, endpoint.surface()) {
+            (true, _) => dialect.framing().content_type(),
+            (false, Surface::Ollama) => "application/json; charset=utf-8",
+            (false, Surface::OpenAi) => "application/json",
+        };
+        let shape = Shape {
+            stream,
+            fault,
+            tuning,
+        };
+        let preparation = prepare(Arc::clone(engine), order, dialect, shape);
+        let body = if stream && self.sends_headers_first(fault) {
+            ScriptedBody::preparing(preparation, delivery)
+        } else {
+            prepared(preparation, delivery).await
+        };
+        let body = AnswerBody::Scripted(Box::new(body));
+        Ok(response(StatusCode::OK, content_type, body))
+    }
+
+    /// vLLM sends the headers at once, the others with the first chunk.
+    fn sends_headers_first(&self, fault: Option<Fault>) -> bool {
+        let vllm = matches!(self.flavor(), RuntimeFlavor::Vllm | RuntimeFlavor::All);
+        vllm || fault == Some(Fault::StallFirst)
+    }
+
+    /// The answer of a fault that leaves nothing of the normal one.
+    fn replaced(&self, fault: Option<Fault>, surface: Surface) -> Option<Answer> {
+        let fault = fault?;
+        if fault == Fault::Refuse {
+            return Some(Err(Cut));
+        }
+        let tuning = self.shared.engine.character.fault_tuning;
+        let refusal = Refusal::of_fault(fault, tuning)?;
+        Some(Ok(self.refuse(&refusal, surface)))
+    }
+
+    /// Answers everything that is not a generation.
+    async fn inform(&self, endpoint: Endpoint, body: &[u8], fault: Option<Fault>) -> Answer {
+        if let Some(answer) = self.replaced(fault, endpoint.surface()) {
+            return answer;
+        }
+        match fault {
+            Some(Fault::SlowHeaders) => {
+                sleep(self.shared.engine.character.fault_tuning.delay).await;
+            }
+            Some(Fault::Stall | Fault::StallFirst) => pending().await,
+            _ => {}
+        }
+        let engine = &self.shared.engine;
+        Ok(match endpoint {
+            Endpoint::OpenAiModels => json(&inventory::openai_models(engine)),
+            Endpoint::VllmVersion => json(&inventory::vllm_version()),
+            Endpoint::LlamaCppProps => json(&inventory::llamacpp_props(engine)),
+            Endpoint::OllamaVersion => json(&inventory::ollama_version()),
+            Endpoint::OllamaTags => json(&inventory::ollama_tags(engine)),
+            Endpoint::OllamaPs => json(&inventory::ollama_ps(engine)),
+            Endpoint::OllamaShow => match self.read_show(body) {
+                Ok(()) => json(&inventory::ollama_show(engine)),
+                Err(refusal) => self.refuse(&refusal, Surface::Ollama),
+            },
+            Endpoint::Metrics => text(StatusCode::OK, metrics::CONTENT_TYPE, engine.metrics_page()),
+            Endpoint::Health if self.flavor() == RuntimeFlavor::LlamaCpp => {
+                json(&serde_json::json!({"status": "ok"}))
+            }
+            Endpoint::OllamaRoot => plain(StatusCode::OK, "Ollama is running"),
+            Endpoint::Health | Endpoint::OpenAi(_) | Endpoint::Ollama(_) => {
+                plain(StatusCode::OK, "")
+            }
+        })
+    }
+
+    fn read_show(&self, body: &[u8]) -> Result<(), Refusal> {
+        let request: Value = serde_json::from_slice(body)
+            .map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let name = request
+            .get("model")
+            .or(request.get("name"))
+            .and_then(Value::as_str);
+        let name = name.ok_or_else(|| Refusal::bad_request("model is required"))?;
+        self.find_model(name, Surface::Ollama).map(drop)
+    }
+
+    /// 404 and 405 in the words of the real ones.
+    fn missing(&self, miss: Miss) -> Response<AnswerBody> {
+        let (status, detail) = match miss {
+            Miss::NoSuchPath => (StatusCode::NOT_FOUND, "Not Found"),
+            Miss::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+        };
+        match self.flavor() {
+            RuntimeFlavor::Ollama if miss == Miss::NoSuchPath => {
+                plain(status, "404 page not found")
+            }
+            RuntimeFlavor::Ollama => plain(status, "405 method not allowed"),
+            RuntimeFlavor::LlamaCpp => self.refuse(
+                &Refusal::new(StatusCode::NOT_FOUND, "File Not Found"),
+                Surface::OpenAi,
+            ),
+            _ => with_status(status, json(&serde_json::json!({ "detail": detail }))),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal, surface: Surface) -> Response<AnswerBody> {
+        let body = refusal.body(surface, self.flavor());
+        let mut response = with_status(refusal.status, json(&body));
+        if let Some(retry_after) = refusal.retry_after {
+            let seconds = HeaderValue::from(retry_after.as_secs());
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        response
+    }
+}
+
+fn prepare(
+    engine: Arc<Engine>,
+    order: Order,
+    dialect: Box<dyn Dialect>,
+    shape: Shape,
+) -> Preparation {
+    Box::pin(async move {
+        let (generation, ticket) = engine.begin(order).await;
+        (Script::compose(generation, &*dialect, shape), ticket)
+    })
+}
+
+/// Waits until the first byte of the body is due, so that the headers go out with it.
+async fn prepared(preparation: Preparation, delivery: Delivery) -> ScriptedBody {
+    let prepared = preparation.await;
+    match prepared.0.steps.first() {
+        Some(step) => sleep_until(delivery.received + step.at).await,
+        // Stalls before its first byte; the slot stays taken until the client gives up.
+        None => pending().await,
+    }
+    ScriptedBody::prepared(prepared, delivery)
+}
+
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: AnswerBody,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn with_status(status: StatusCode, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+    *response.status_mut() = status;
+    response
+}
+
+fn text(
+    status: StatusCode,
+    content_type: &'static str,
+    text: impl Into<Bytes>,
+) -> Response<AnswerBody> {
+    response(status, content_type, AnswerBody::Whole(Some(text.into())))
+}
+
+fn json(value: &Value) -> Response<AnswerBody> {
+    text(StatusCode::OK, "application/json", value.to_string())
+}
+
+fn plain(status: StatusCode, words: &'static str) -> Response<AnswerBody> {
+    text(status, "text/plain; charset=utf-8", words)
+}

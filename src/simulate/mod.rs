@@ -1,0 +1,98 @@
+//! The fake runtime: every dialect, scripted timing and faults, and a log of its own writes.
+//!
+//! A [`Character`] says how the runtime behaves; [`Simulator`] serves it on a socket. An answer is
+//! drawn in full when its request gets a slot, rendered to bytes with absolute deadlines counted
+//! from the arrival of the request, reshaped by a [`Fault`], and then played: each frame is one
+//! write. A late frame does not move later ones. Deadlines are met to the millisecond (the
+//! resolution of tokio's timer); [`RequestHistory`] has the true times.
+//!
+//! Tests ask for a fault with the request header `x-simulate-fault: NAME` and find their request
+//! in the history by its `x-llm-probe` header. Every response carries `x-simulated: true`.
+
+mod body;
+mod character;
+mod distribution;
+mod engine;
+mod exchange;
+mod fault;
+mod generation;
+mod inventory;
+mod log;
+mod metrics;
+mod ollama;
+mod openai;
+mod prefix_cache;
+mod refusal;
+mod residence;
+mod route;
+mod script;
+mod server;
+mod stream;
+mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use character::{Character, FlavorError, RuntimeFlavor};
+pub use distribution::{Distribution, DistributionError, Quantity};
+pub use fault::{Fault, FaultError, FaultPlan, FaultTuning};
+pub use log::{RequestHistory, RequestLog, TokenTime};
+
+use engine::Engine;
+use server::Shared;
+
+/// A simulated runtime that has its port but does not answer yet.
+#[derive(Debug)]
+pub struct Simulator {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Simulator {
+    /// Takes an address; port 0 takes any free port. Clients can connect from now on, and are
+    /// answered once [`Simulator::serve`] runs.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn bind(address: impl ToSocketAddrs, character: Character) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let local_addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            history: RequestHistory::new(character.log_capacity),
+            engine: Arc::new(Engine::new(character)),
+        });
+        Ok(Self {
+            listener,
+            local_addr,
+            shared,
+        })
+    }
+
+    /// The bound address, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The log of generation requests. It stays readable while the simulator serves and after.
+    pub fn requests(&self) -> RequestHistory {
+        self.shared.history.clone()
+    }
+
+    /// Serves in tasks of the tracker until shutdown, which cuts the streams in flight at once.
+    pub fn serve(self, shutdown: CancellationToken, tracker: &TaskTracker) {
+        let Self {
+            listener, shared, ..
+        } = self;
+        let accept = server::accept(listener, shared, shutdown, tracker.clone());
+        tracker.spawn(accept);
+    }
+}

@@ -1,0 +1,144 @@
+//! Answers that are errors, in the form that each runtime gives them.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::character::RuntimeFlavor;
+use super::fault::{Fault, FaultTuning};
+
+/// Which API the client spoke: it decides the form of the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Surface {
+    OpenAi,
+    Ollama,
+}
+
+/// An error answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// An error with nothing but status and message.
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Status 400.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// Status 404 for a model.
+    pub(super) fn model_not_found(surface: Surface, flavor: RuntimeFlavor, model: &str) -> Self {
+        let message = match (surface, flavor) {
+            (Surface::Ollama, _) | (_, RuntimeFlavor::Ollama) => {
+                format!("model '{model}' not found")
+            }
+            _ => format!("The model `{model}` does not exist."),
+        };
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// The error that a fault stands for, if it replaces the answer.
+    pub(super) fn of_fault(fault: Fault, tuning: FaultTuning) -> Option<Self> {
+        let (status, message) = match fault {
+            Fault::BadRequest => (StatusCode::BAD_REQUEST, "simulated bad request"),
+            Fault::Unauthorized => (StatusCode::UNAUTHORIZED, "simulated: the key is not valid"),
+            Fault::ModelNotFound => (StatusCode::NOT_FOUND, "simulated: the model does not exist"),
+            Fault::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "simulated rate limit"),
+            Fault::ServerError => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "simulated internal error",
+            ),
+            Fault::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "simulated: overloaded"),
+            _ => return None,
+        };
+        let mut refusal = Self::new(status, message);
+        refusal.retry_after = (fault == Fault::RateLimited).then_some(tuning.retry_after);
+        Some(refusal)
+    }
+
+    /// The JSON body.
+    pub(super) fn body(&self, surface: Surface, flavor: RuntimeFlavor) -> Value {
+        let (message, code) = (&self.message, self.status.as_u16());
+        match (surface, flavor) {
+            (Surface::Ollama, _) => json!({ "error": message }),
+            (_, RuntimeFlavor::Ollama) => {
+                let bad_request = self.status == StatusCode::BAD_REQUEST;
+                let kind = if bad_request {
+                    "invalid_request_error"
+                } else {
+                    "api_error"
+                };
+                json!({"error": {"message": message, "type": kind, "param": null, "code": null}})
+            }
+            (_, RuntimeFlavor::LlamaCpp) => {
+                let kind = match code {
+                    400 => "invalid_request_error",
+                    401 => "authentication_error",
+                    404 => "not_found_error",
+                    503 => "unavailable_error",
+                    _ => "server_error",
+                };
+                json!({"error": {"code": code, "message": message, "type": kind}})
+            }
+            // vLLM's authentication sits in front of its API and has its own form.
+            (_, RuntimeFlavor::Vllm) if code == 401 => json!({"error": "Unauthorized"}),
+            _ => {
+                let kind = match code {
+                    400 => "BadRequestError",
+                    401 => "AuthenticationError",
+                    404 => "NotFoundError",
+                    429 => "RateLimitError",
+                    503 => "ServiceUnavailableError",
+                    _ => "InternalServerError",
+                };
+                json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_surface_has_its_own_form() {
+        let refusal = Refusal::new(StatusCode::NOT_FOUND, "gone");
+        let form = |surface, flavor| refusal.body(surface, flavor).to_string();
+        let ollama = form(Surface::Ollama, RuntimeFlavor::All);
+        assert_eq!(ollama, r#"{"error":"gone"}"#);
+        let llamacpp = form(Surface::OpenAi, RuntimeFlavor::LlamaCpp);
+        assert_eq!(
+            llamacpp,
+            r#"{"error":{"code":404,"message":"gone","type":"not_found_error"}}"#
+        );
+        let vllm = form(Surface::OpenAi, RuntimeFlavor::Vllm);
+        assert!(vllm.contains(r#""type":"NotFoundError""#), "{vllm}");
+    }
+
+    #[test]
+    fn only_a_rate_limit_says_when_to_come_back() {
+        let tuning = FaultTuning::default();
+        let limited = Refusal::of_fault(Fault::RateLimited, tuning).unwrap();
+        assert_eq!(limited.retry_after, Some(tuning.retry_after));
+        assert_eq!(
+            Refusal::of_fault(Fault::ServerError, tuning)
+                .unwrap()
+                .retry_after,
+            None
+        );
+        assert_eq!(Refusal::of_fault(Fault::Stall, tuning), None);
+    }
+}

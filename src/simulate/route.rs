@@ -1,0 +1,182 @@
+//! Which endpoints a flavor has.
+
+use http::Method;
+
+use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Vllm};
+use super::refusal::Surface;
+use super::{ollama, openai};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    OpenAi(openai::Endpoint),
+    Ollama(ollama::Endpoint),
+    OpenAiModels,
+    Health,
+    VllmVersion,
+    LlamaCppProps,
+    Metrics,
+    OllamaRoot,
+    OllamaVersion,
+    OllamaTags,
+    OllamaPs,
+    OllamaShow,
+}
+
+impl Endpoint {
+    /// The API that it belongs to.
+    pub(super) fn surface(self) -> Surface {
+        match self {
+            Self::Ollama(_) | Self::OllamaTags | Self::OllamaPs | Self::OllamaShow => {
+                Surface::Ollama
+            }
+            _ => Surface::OpenAi,
+        }
+    }
+
+    /// Whether it wants the API key, if there is one.
+    pub(super) fn is_protected(self) -> bool {
+        matches!(
+            self,
+            Self::OpenAi(_)
+                | Self::OpenAiModels
+                | Self::Ollama(_)
+                | Self::OllamaTags
+                | Self::OllamaPs
+                | Self::OllamaShow
+        )
+    }
+}
+
+/// Why there is no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    NoSuchPath,
+    WrongMethod,
+}
+
+const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, All];
+
+/// Method, path, meaning and the flavors that have it.
+const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
+    (
+        Method::POST,
+        "/v1/chat/completions",
+        Endpoint::OpenAi(openai::Endpoint::Chat),
+        EVERY,
+    ),
+    (
+        Method::POST,
+        "/v1/completions",
+        Endpoint::OpenAi(openai::Endpoint::Completions),
+        EVERY,
+    ),
+    (Method::GET, "/v1/models", Endpoint::OpenAiModels, EVERY),
+    (
+        Method::GET,
+        "/health",
+        Endpoint::Health,
+        &[Vllm, LlamaCpp, All],
+    ),
+    (Method::GET, "/version", Endpoint::VllmVersion, &[Vllm, All]),
+    (
+        Method::GET,
+        "/props",
+        Endpoint::LlamaCppProps,
+        &[LlamaCpp, All],
+    ),
+    (
+        Method::GET,
+        "/metrics",
+        Endpoint::Metrics,
+        &[Vllm, LlamaCpp, All],
+    ),
+    (Method::GET, "/", Endpoint::OllamaRoot, &[Ollama, All]),
+    (
+        Method::GET,
+        "/api/version",
+        Endpoint::OllamaVersion,
+        &[Ollama, All],
+    ),
+    (
+        Method::GET,
+        "/api/tags",
+        Endpoint::OllamaTags,
+        &[Ollama, All],
+    ),
+    (Method::GET, "/api/ps", Endpoint::OllamaPs, &[Ollama, All]),
+    (
+        Method::POST,
+        "/api/show",
+        Endpoint::OllamaShow,
+        &[Ollama, All],
+    ),
+    (
+        Method::POST,
+        "/api/generate",
+        Endpoint::Ollama(ollama::Endpoint::Generate),
+        &[Ollama, All],
+    ),
+    (
+        Method::POST,
+        "/api/chat",
+        Endpoint::Ollama(ollama::Endpoint::Chat),
+        &[Ollama, All],
+    ),
+];
+
+/// Finds the endpoint. HEAD counts as GET.
+pub(super) fn resolve(
+    flavor: RuntimeFlavor,
+    method: &Method,
+    path: &str,
+) -> Result<Endpoint, Miss> {
+    let method = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
+    let here = ROUTES
+        .iter()
+        .filter(|(_, at, _, flavors)| *at == path && flavors.contains(&flavor));
+    let mut miss = Miss::NoSuchPath;
+    for (wanted, _, endpoint, _) in here {
+        if wanted == method {
+            return Ok(*endpoint);
+        }
+        miss = Miss::WrongMethod;
+    }
+    Err(miss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flavor_has_its_own_detection_endpoints_and_not_those_of_others() {
+        let found = |flavor, path| resolve(flavor, &Method::GET, path).is_ok();
+        assert!(found(Vllm, "/version") && !found(Vllm, "/props") && !found(Vllm, "/api/tags"));
+        assert!(
+            found(LlamaCpp, "/props")
+                && !found(LlamaCpp, "/version")
+                && !found(LlamaCpp, "/api/tags")
+        );
+        assert!(
+            found(Ollama, "/api/tags") && !found(Ollama, "/health") && !found(Ollama, "/metrics")
+        );
+        for (method, path, ..) in ROUTES {
+            assert!(resolve(All, method, path).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_method_matters() {
+        assert_eq!(
+            resolve(Ollama, &Method::HEAD, "/"),
+            Ok(Endpoint::OllamaRoot)
+        );
+        let wrong = resolve(Vllm, &Method::GET, "/v1/chat/completions");
+        assert_eq!(wrong, Err(Miss::WrongMethod));
+    }
+}

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""The official OpenAI and Ollama clients talk to a simulated runtime.
+
+usage: sdk_clients.py http://127.0.0.1:PORT MODEL
+
+Needs `pip install openai ollama`. Prints one line per check and `N passed, N failed`; the exit
+code is 1 if any check failed. The Ollama checks run only where `/api/version` answers.
+"""
+
+import sys
+import urllib.error
+import urllib.request
+
+import ollama
+import openai
+
+FAULT = "x-simulate-fault"
+MESSAGES = [{"role": "user", "content": "Say hello."}]
+UNKNOWN_MODEL = "no-such-model"
+
+
+class Checks:
+    """Runs checks one by one and counts."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+
+    def run(self, name, check):
+        try:
+            check()
+        except Exception as error:  # whatever a client raises is the finding
+            self.failed += 1
+            print(f"FAILED  {name}: {type(error).__name__}: {error}")
+        else:
+            self.passed += 1
+            print(f"passed  {name}")
+
+
+def require(condition, what):
+    """Like assert, but also under `python -O`."""
+    if not condition:
+        raise AssertionError(what)
+
+
+def require_raises(expected, call):
+    """The exact class matters: a base class would hide a wrong status."""
+    try:
+        call()
+    except expected as error:
+        require(type(error) is expected, f"{type(error).__name__} instead of {expected.__name__}")
+        return error
+    raise AssertionError(f"{expected.__name__} was not raised")
+
+
+def openai_checks(checks, url, model):
+    # One connection per request would hide problems with keep-alive, so the client is shared.
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30)
+    completions, chat = client.completions, client.chat.completions
+    good = {FAULT: "ok"}
+
+    def chat_with(fault, **more):
+        return chat.create(
+            model=model, messages=MESSAGES, max_tokens=8, extra_headers={FAULT: fault}, **more
+        )
+
+    def models():
+        names = [entry.id for entry in client.models.list()]
+        require(any(name.removesuffix(":latest") == model for name in names), f"only {names}")
+
+    def chat_stream():
+        chunks = list(chat_with("ok", stream=True, stream_options={"include_usage": True}))
+        texts = [c.choices[0].delta.content for c in chunks if c.choices]
+        hidden = [
+            getattr(c.choices[0].delta, "reasoning_content", None)
+            or getattr(c.choices[0].delta, "reasoning", None)
+            for c in chunks
+            if c.choices
+        ]
+        finishes = [c.choices[0].finish_reason for c in chunks if c.choices]
+        usage = chunks[-1].usage
+        require(any(texts) or any(hidden), "no text")
+        require(finishes[-1] == "length", f"finish {finishes[-1]}")
+        require(finishes[:-1] == [None] * (len(finishes) - 1), "an early finish reason")
+        require(usage is not None and usage.completion_tokens == 8, f"usage {usage}")
+        require(usage.total_tokens == usage.prompt_tokens + 8, f"usage {usage}")
+        require(len({c.id for c in chunks}) == 1, "the id changes")
+
+    def chat_stream_without_usage():
+        chunks = list(chat_with("ok", stream=True))
+        require(all(c.choices for c in chunks), "a chunk without choices")
+
+    def chat_whole():
+        answer = chat_with("ok")
+        require(answer.choices[0].message.role == "assistant", "role")
+        require(answer.usage.completion_tokens == 8, f"usage {answer.usage}")
+
+    def completion_stream():
+        chunks = list(
+            completions.create(
+                model=model,
+                prompt="Say hello.",
+                max_tokens=8,
+                stream=True,
+                stream_options={"include_usage": True},
+                extra_headers=good,
+            )
+        )
+        require(any(c.choices[0].text for c in chunks if c.choices), "no text")
+        require(chunks[-1].usage.completion_tokens == 8, f"usage {chunks[-1].usage}")
+
+    def completion_whole():
+        answer = completions.create(
+            model=model, prompt="Say hello.", max_tokens=8, extra_headers=good
+        )
+        require(answer.choices[0].finish_reason == "length", "finish")
+        require(len(answer.choices[0].text) > 0, "no text")
+
+    def rate_limit():
+        error = require_raises(openai.RateLimitError, lambda: chat_with("429"))
+        require(error.response.headers.get("retry-after") is not None, "no Retry-After")
+
+    def unknown_model():
+        def call():
+            chat.create(model=UNKNOWN_MODEL, messages=MESSAGES)
+
+        require_raises(openai.NotFoundError, call)
+
+    def no_messages():
+        def call():
+            chat.create(model=model, messages=[])
+
+        require_raises(openai.BadRequestError, call)
+
+    def in_band():
+        error = require_raises(
+            openai.APIError, lambda: list(chat_with("in_band_error", stream=True))
+        )
+        require("simulated" in str(error), f"message {error}")
+
+    def odd_but_good(fault):
+        chunks = list(chat_with(fault, stream=True))
+        finishes = [c.choices[0].finish_reason for c in chunks if c.choices]
+        require(finishes[-1] is not None, "no finish reason")
+
+    def refused():
+        require_raises(openai.APIConnectionError, lambda: chat_with("refuse"))
+
+    def statuses(fault, expected):
+        return lambda: require_raises(expected, lambda: chat_with(fault))
+
+    checks.run("openai: lists the model", models)
+    checks.run("openai: streams a chat with usage", chat_stream)
+    checks.run("openai: streams a chat without usage", chat_stream_without_usage)
+    checks.run("openai: chat as a whole", chat_whole)
+    checks.run("openai: streams a completion with usage", completion_stream)
+    checks.run("openai: completion as a whole", completion_whole)
+    checks.run("openai: 400 is BadRequestError", no_messages)
+    checks.run("openai: 401 is AuthenticationError", statuses("401", openai.AuthenticationError))
+    checks.run("openai: unknown model is NotFoundError", unknown_model)
+    checks.run("openai: 429 is RateLimitError with Retry-After", rate_limit)
+    checks.run("openai: 500 is InternalServerError", statuses("5xx", openai.InternalServerError))
+    checks.run("openai: 503 is InternalServerError", statuses("503", openai.InternalServerError))
+    checks.run("openai: an error in the stream is APIError", in_band)
+    checks.run("openai: a refused request is APIConnectionError", refused)
+    for fault in ("split_frames", "keepalive", "buffered", "burst", "oversized_line"):
+        checks.run(f"openai: reads through {fault}", lambda fault=fault: odd_but_good(fault))
+
+
+def ollama_checks(checks, url, model):
+    client = ollama.Client(host=url, timeout=30, headers={FAULT: "ok"})
+    limit = {"num_predict": 8}
+    durations = ("total_duration", "prompt_eval_duration", "eval_duration")
+
+    def faulty(fault):
+        return ollama.Client(host=url, timeout=30, headers={FAULT: fault})
+
+    def listing():
+        names = [entry.model for entry in client.list().models]
+        require(any(name.removesuffix(":latest") == model for name in names), f"only {names}")
+
+    def show():
+        shown = client.show(model)
+        require("completion" in shown.capabilities, f"capabilities {shown.capabilities}")
+        require(shown.details.format == "gguf", f"details {shown.details}")
+
+    def require_end(last):
+        require(last.done and last.done_reason == "length", f"reason {last.done_reason}")
+        require(last.eval_count == 8, f"eval_count {last.eval_count}")
+        require(last.prompt_eval_count > 0, "no prompt tokens")
+        for name in durations:
+            require(getattr(last, name) is not None, f"no {name}")
+        parts = last.prompt_eval_duration + last.eval_duration + (last.load_duration or 0)
+        require(last.total_duration >= parts, "the parts are more than the total")
+
+    def generate_stream():
+        parts = list(client.generate(model, "Say hello.", stream=True, options=limit))
+        require(any(part.response or part.thinking for part in parts), "no text")
+        require(not any(part.done for part in parts[:-1]), "done too early")
+        require_end(parts[-1])
+
+    def generate_whole():
+        answer = client.generate(model, "Say hello.", options=limit)
+        require(answer.response or answer.thinking, "no text")
+        require_end(answer)
+
+    def chat_stream():
+        parts = list(client.chat(model, MESSAGES, stream=True, options=limit))
+        require(all(part.message.role == "assistant" for part in parts), "role")
+        require_end(parts[-1])
+
+    def chat_whole():
+        require_end(client.chat(model, MESSAGES, options=limit))
+
+    def loaded():
+        names = [entry.model for entry in client.ps().models]
+        require(any(name.removesuffix(":latest") == model for name in names), f"only {names}")
+
+    def load_only():
+        answer = client.generate(model)
+        require(answer.done_reason == "load" and answer.response == "", f"{answer}")
+
+    def unknown_model():
+        def call():
+            client.generate(UNKNOWN_MODEL, "x")
+
+        error = require_raises(ollama.ResponseError, call)
+        require(error.status_code == 404, f"status {error.status_code}")
+        require("not found" in error.error, f"message {error.error}")
+
+    def server_error():
+        error = require_raises(
+            ollama.ResponseError, lambda: faulty("5xx").generate(model, "x")
+        )
+        require(error.status_code == 500, f"status {error.status_code}")
+
+    def in_band():
+        error = require_raises(
+            ollama.ResponseError,
+            lambda: list(faulty("in_band_error").generate(model, "x", stream=True)),
+        )
+        require("simulated" in error.error, f"message {error.error}")
+
+    def split():
+        parts = list(faulty("split_frames").generate(model, "x", stream=True, options=limit))
+        require_end(parts[-1])
+
+    checks.run("ollama: lists the model", listing)
+    checks.run("ollama: shows the model", show)
+    checks.run("ollama: streams generate with durations", generate_stream)
+    checks.run("ollama: generate as a whole", generate_whole)
+    checks.run("ollama: streams chat with durations", chat_stream)
+    checks.run("ollama: chat as a whole", chat_whole)
+    checks.run("ollama: ps has the model in memory", loaded)
+    checks.run("ollama: an empty prompt loads only", load_only)
+    checks.run("ollama: unknown model is 404", unknown_model)
+    checks.run("ollama: 500 is ResponseError", server_error)
+    checks.run("ollama: an error in the stream is ResponseError", in_band)
+    checks.run("ollama: reads through split_frames", split)
+
+
+def has_ollama(url):
+    try:
+        with urllib.request.urlopen(f"{url}/api/version", timeout=10):
+            return True
+    except urllib.error.HTTPError:
+        return False
+
+
+def main():
+    if len(sys.argv) != 3:
+        print(__doc__, file=sys.stderr)
+        return 2
+    url, model = sys.argv[1].rstrip("/"), sys.argv[2]
+    checks = Checks()
+    openai_checks(checks, url, model)
+    if has_ollama(url):
+        ollama_checks(checks, url, model)
+    print(f"{checks.passed} passed, {checks.failed} failed")
+    return 1 if checks.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
