@@ -218,6 +218,19 @@ fn troubled_view() -> StatusView {
     view
 }
 
+/// The README's picture.
+fn typical_view() -> StatusView {
+    let mut view = healthy_view();
+    let labels = labels("edge-llamacpp", "openai", "Qwen/Qwen3-8B-GGUF", "chat");
+    let message = "no token within 60 s (`timeouts.first_token`)";
+    let mut silent = failed(&labels, 9, Outcome::TimeoutFirstToken, message);
+    silent.connection = ConnectionState::Warm;
+    silent.latency.inference = Duration::from_secs(60);
+    let standing = standing(silent, "++++++++++++++-+++++++++++++++++++++----", 21);
+    view.probes.push((labels, standing));
+    view
+}
+
 fn empty_view() -> StatusView {
     StatusView {
         simulated: true,
@@ -353,6 +366,7 @@ fn pages_for_the_eye() {
     let folder = std::env::var("SONDE_PAGES").unwrap();
     for (name, view) in [
         ("good", healthy_view()),
+        ("typical", typical_view()),
         ("troubled", troubled_view()),
         ("empty", empty_view()),
         ("crowded", crowded_view()),
