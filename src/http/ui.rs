@@ -107,7 +107,12 @@ impl Tally {
     /// The page in one sentence.
     fn headline(self, pending: usize) -> String {
         let noun = if self.all == 1 { "probe" } else { "probes" };
-        let Self { all, failing, doubtful, .. } = self;
+        let Self {
+            all,
+            failing,
+            doubtful,
+            ..
+        } = self;
         match self.state() {
             State::Failing if failing == all && all == 1 => "The only probe is failing".to_owned(),
             State::Failing if failing == all => format!("All {all} probes failing"),
@@ -126,7 +131,10 @@ impl Tally {
     /// The numbers beneath it.
     fn line(self, pending: usize) -> String {
         let noun = if self.all == 1 { "probe" } else { "probes" };
-        let mut parts = vec![format!("{} {noun}", self.all), format!("{} failing", self.failing)];
+        let mut parts = vec![
+            format!("{} {noun}", self.all),
+            format!("{} failing", self.failing),
+        ];
         if self.doubtful > 0 {
             parts.push(format!("{} in doubt", self.doubtful));
         }
@@ -223,7 +231,11 @@ fn banners(view: &StatusView) -> String {
 
 fn verdict(view: &StatusView, tally: Tally, headline: &str) -> String {
     let state = tally.state();
-    let next = view.probes.iter().filter_map(|(_, standing)| standing.next).min();
+    let next = view
+        .probes
+        .iter()
+        .filter_map(|(_, standing)| standing.next)
+        .min();
     let line = match (view.probes.is_empty(), next) {
         (true, _) if view.pending.is_empty() => {
             "The daemon is running and its configuration names no target.".to_owned()
@@ -274,7 +286,9 @@ targets:
 fn queries() -> String {
     let items: String = QUERIES
         .iter()
-        .map(|(question, query)| format!("<dt>{question}</dt><dd><pre>{}</pre></dd>", Escaped(query)))
+        .map(|(question, query)| {
+            format!("<dt>{question}</dt><dd><pre>{}</pre></dd>", Escaped(query))
+        })
         .collect();
     format!("<section class=\"queries\"><h2>Ask Prometheus</h2><dl>{items}</dl></section>")
 }

@@ -13,7 +13,7 @@ pub(crate) mod tests;
 mod tls;
 
 pub use file::WebConfig;
-pub use problem::{WebConfigError, WebConfigProblem};
+pub use problem::WebConfigError;
 
 use auth::{Credentials, Verdict, Verifier};
 use axum::response::{IntoResponse, Response};
@@ -62,14 +62,23 @@ impl WebConfigState {
     pub fn open(path: Option<&Path>) -> Result<Arc<Self>, WebConfigError> {
         let Loaded { stamps, config } = match path {
             Some(path) => file::load(path),
-            None => Loaded { stamps: Vec::new(), config: Ok(WebConfig::default()) },
+            None => Loaded {
+                stamps: Vec::new(),
+                config: Ok(WebConfig::default()),
+            },
         };
         let config = config?;
         Ok(Arc::new(Self {
             path: path.map(Path::to_owned),
             uses_tls: config.tls.is_some(),
-            in_force: RwLock::new(InForce { config: Arc::new(config), error: None }),
-            watch: Mutex::new(Watch { looked: Instant::now(), stamps }),
+            in_force: RwLock::new(InForce {
+                config: Arc::new(config),
+                error: None,
+            }),
+            watch: Mutex::new(Watch {
+                looked: Instant::now(),
+                stamps,
+            }),
             verifier: Verifier::default(),
         }))
     }
@@ -122,13 +131,19 @@ impl WebConfigState {
         let path = self.path.as_deref().unwrap_or(Path::new(""));
         let loaded = loaded.and_then(|config| match config.tls.is_some() == self.uses_tls {
             true => Ok(config),
-            false => Err(WebConfigError::new(path, vec![problem::tls_is_settled(self.uses_tls)])),
+            false => Err(WebConfigError::new(
+                path,
+                vec![problem::tls_is_settled(self.uses_tls)],
+            )),
         });
         let mut in_force = self.in_force.write();
         match loaded {
             Ok(config) => {
                 tracing::info!(path = %path.display(), "the web configuration was re-read");
-                *in_force = InForce { config: Arc::new(config), error: None };
+                *in_force = InForce {
+                    config: Arc::new(config),
+                    error: None,
+                };
             }
             Err(error) => {
                 tracing::error!(%error, "the web configuration was not taken over; the last good one stays in force");
@@ -139,11 +154,10 @@ impl WebConfigState {
 }
 
 /// Lets a request pass, or says what to answer instead: 401 to who is not a user, 503 while too
-/// many passwords wait to be checked.
+/// many passwords wait to be checked. The refusal carries the configured headers already.
 ///
 /// # Errors
 /// The answer to give.
-#[expect(clippy::result_large_err, reason = "the error is the response to send, and rare")]
 pub async fn authorize(state: &Arc<WebConfigState>, headers: &HeaderMap) -> Result<(), Response> {
     let config = state.current().await;
     if config.users.is_empty() {
@@ -154,16 +168,18 @@ pub async fn authorize(state: &Arc<WebConfigState>, headers: &HeaderMap) -> Resu
         Some(credentials) => state.verifier.verify(&config.users, credentials).await,
         None => Verdict::Refused,
     };
-    match verdict {
-        Verdict::Accepted => Ok(()),
+    let mut refusal = match verdict {
+        Verdict::Accepted => return Ok(()),
         Verdict::Refused => {
             let head = [(WWW_AUTHENTICATE, REALM)];
-            Err((StatusCode::UNAUTHORIZED, head, "who are you?\n").into_response())
+            (StatusCode::UNAUTHORIZED, head, "who are you?\n").into_response()
         }
         Verdict::Busy => {
             let head = [(RETRY_AFTER, "5")];
             let text = "too many passwords wait to be checked\n";
-            Err((StatusCode::SERVICE_UNAVAILABLE, head, text).into_response())
+            (StatusCode::SERVICE_UNAVAILABLE, head, text).into_response()
         }
-    }
+    };
+    refusal.headers_mut().extend(config.headers().clone());
+    Err(refusal)
 }

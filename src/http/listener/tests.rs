@@ -43,9 +43,16 @@ impl Server {
             }));
         let stop = shutdown.token().clone().cancelled_owned();
         shutdown.tracker().spawn(async move {
-            axum::serve(listener, router).with_graceful_shutdown(stop).await.unwrap();
+            axum::serve(listener, router)
+                .with_graceful_shutdown(stop)
+                .await
+                .unwrap();
         });
-        Self { address, web, shutdown }
+        Self {
+            address,
+            web,
+            shutdown,
+        }
     }
 
     async fn stop(self) {
@@ -62,7 +69,9 @@ impl Server {
 /// What a client trusts and who it says it is.
 fn client(trusted: &Authority, identity: Option<(String, String)>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trusted.pem().as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(trusted.pem().as_bytes()).unwrap())
+        .unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -78,7 +87,10 @@ fn client(trusted: &Authority, identity: Option<(String, String)>) -> TlsConnect
     TlsConnector::from(Arc::new(config))
 }
 
-async fn get_over(mut stream: impl AsyncRead + AsyncWrite + Unpin, more: &str) -> io::Result<String> {
+async fn get_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    more: &str,
+) -> io::Result<String> {
     let request = format!("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{more}\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
@@ -95,7 +107,10 @@ async fn get_tls(server: &Server, client: &TlsConnector, more: &str) -> io::Resu
 async fn plain_http_is_served_without_a_file() {
     let server = Server::start(None).await;
     let answer = get_over(server.connect().await, "").await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("hello"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("hello"),
+        "{answer}"
+    );
     server.stop().await;
 }
 
@@ -104,13 +119,19 @@ async fn tls_and_users_go_together() {
     let (folder, authority) = (Folder::new(), Authority::new());
     folder.certify(&authority);
     let hash = bcrypt::hash("sesame", 4).unwrap();
-    let path = folder.write("web.yml", &format!("{TLS}basic_auth_users: {{alice: {hash}}}\n"));
+    let path = folder.write(
+        "web.yml",
+        &format!("{TLS}basic_auth_users: {{alice: {hash}}}\n"),
+    );
     let server = Server::start(Some(&path)).await;
     let client = client(&authority, None);
     let answer = get_tls(&server, &client, "").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     let known = basic("alice", "sesame");
-    let known = format!("authorization: {}\r\n", known["authorization"].to_str().unwrap());
+    let known = format!(
+        "authorization: {}\r\n",
+        known["authorization"].to_str().unwrap()
+    );
     let answer = get_tls(&server, &client, &known).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     server.stop().await;
@@ -122,10 +143,15 @@ async fn a_silent_client_holds_nobody_up_and_does_not_delay_shutdown() {
     folder.certify(&authority);
     let server = Server::start(Some(&folder.write("web.yml", TLS))).await;
     let _silent = [server.connect().await, server.connect().await];
-    let answer = get_tls(&server, &client(&authority, None), "").await.unwrap();
+    let answer = get_tls(&server, &client(&authority, None), "")
+        .await
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     let plain = get_over(server.connect().await, "").await;
-    assert!(!plain.is_ok_and(|answer| answer.contains("200 OK")), "plain HTTP was served");
+    assert!(
+        !plain.is_ok_and(|answer| answer.contains("200 OK")),
+        "plain HTTP was served"
+    );
     server.stop().await;
 }
 
@@ -156,7 +182,11 @@ async fn any_certificate_will_do_when_none_is_verified_but_one_is_required() {
     let stranger = client(&authority, Some(Authority::new().issue("prometheus")));
     let answer = get_tls(&server, &stranger, "").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    assert!(get_tls(&server, &client(&authority, None), "").await.is_err());
+    assert!(
+        get_tls(&server, &client(&authority, None), "")
+            .await
+            .is_err()
+    );
     server.stop().await;
 }
 

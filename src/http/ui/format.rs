@@ -29,7 +29,9 @@ impl Write for Escaper<'_, '_> {
                 '"' => self.0.write_str("&quot;")?,
                 '\'' => self.0.write_str("&#39;")?,
                 '\n' | '\t' => self.0.write_char(c)?,
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => self.0.write_char('\u{fffd}')?,
+                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    self.0.write_char('\u{fffd}')?
+                }
                 c if c.is_control() => self.0.write_char('\u{fffd}')?,
                 c => self.0.write_char(c)?,
             }
@@ -165,8 +167,14 @@ mod tests {
     fn an_instant_carries_its_full_form() {
         let at = Timestamp::from_second(1_767_323_045).unwrap();
         let now = at + SignedDuration::from_secs(12);
-        assert_eq!(ago(now, at), "<time title=\"2026-01-02 03:04:05 UTC\">12 s ago</time>");
-        assert_eq!(ago(at, now), "<time title=\"2026-01-02 03:04:17 UTC\">just now</time>");
+        assert_eq!(
+            ago(now, at),
+            "<time title=\"2026-01-02 03:04:05 UTC\">12 s ago</time>"
+        );
+        assert_eq!(
+            ago(at, now),
+            "<time title=\"2026-01-02 03:04:17 UTC\">just now</time>"
+        );
     }
 
     #[test]

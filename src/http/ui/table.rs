@@ -78,8 +78,9 @@ pub(super) fn table(probes: &[(ProbeLabels, Standing)], now: Timestamp) -> Strin
         .map(|(labels, standing)| (State::of(standing), labels, standing))
         .collect();
     rows.sort_by_key(|(state, labels, _)| (group_of(labels), *state, labels.scenario.clone()));
-    let mut groups: Vec<&[Row<'_>]> =
-        rows.chunk_by(|a, b| group_of(a.1) == group_of(b.1)).collect();
+    let mut groups: Vec<&[Row<'_>]> = rows
+        .chunk_by(|a, b| group_of(a.1) == group_of(b.1))
+        .collect();
     groups.sort_by_key(|group| group.iter().map(|row| row.0).min());
     let bodies: String = groups.into_iter().map(|group| body(group, now)).collect();
     format!("<table class=\"probes\">{HEAD}{bodies}</table>")
@@ -108,7 +109,10 @@ fn body(group: &[Row<'_>], now: Timestamp) -> String {
     let failing = group.iter().filter(|row| row.0 == State::Failing).count();
     let tally = match (failing, group.len()) {
         (0, _) | (_, 1) => String::new(),
-        _ => format!("<span class=\"tally bad\">{failing} of {} failing</span>", group.len()),
+        _ => format!(
+            "<span class=\"tally bad\">{failing} of {} failing</span>",
+            group.len()
+        ),
     };
     let rows: String = group.iter().map(|row| probe(row, now)).collect();
     format!(
@@ -123,9 +127,11 @@ fn body(group: &[Row<'_>], now: Timestamp) -> String {
 
 fn probe((state, labels, standing): &Row<'_>, now: Timestamp) -> String {
     let last = standing.last.as_deref();
-    let outcome = last.map_or("not run yet", |run| match run.is_tainted() && *state == State::Doubtful {
-        true => "tainted",
-        false => run.outcome.as_str(),
+    let outcome = last.map_or("not run yet", |run| {
+        match run.is_tainted() && *state == State::Doubtful {
+            true => "tainted",
+            false => run.outcome.as_str(),
+        }
     });
     let figures = match last {
         Some(run) => figures(run),
@@ -138,12 +144,18 @@ fn probe((state, labels, standing): &Row<'_>, now: Timestamp) -> String {
         ("Inference", "n fig", inference),
         ("Tokens", "n fig", tokens),
         ("Recent", "strip", strip(&standing.recent)),
-        ("Last run", "n when", last.map_or_else(|| ABSENT.to_owned(), |run| ago(now, run.ended))),
+        (
+            "Last run",
+            "n when",
+            last.map_or_else(|| ABSENT.to_owned(), |run| ago(now, run.ended)),
+        ),
         ("Next run", "n when", next(now, standing.next)),
     ];
     let cells: String = cells
         .iter()
-        .map(|(name, class, html)| format!("<td class=\"{class}\" data-name=\"{name}\">{html}</td>"))
+        .map(|(name, class, html)| {
+            format!("<td class=\"{class}\" data-name=\"{name}\">{html}</td>")
+        })
         .collect();
     format!(
         "<tr class=\"{class}\"><td class=\"state\">{sign}<span>{outcome}</span></td>\
@@ -168,13 +180,15 @@ fn figures(run: &Observation) -> [String; 4] {
         .latency
         .first_token
         .map_or_else(absent, |value| format!("{connection}{}", latency(value)));
-    let decode = run
-        .latency
-        .decode_tps
-        .map_or_else(absent, |tps| format!("{}<small> tok/s</small>", figure(tps)));
+    let decode = run.latency.decode_tps.map_or_else(absent, |tps| {
+        format!("{}<small> tok/s</small>", figure(tps))
+    });
     let inference = match run.outcome.is_success() {
         true => latency(run.latency.inference),
-        false => format!("<span title=\"until it failed\">{}</span>", latency(run.latency.inference)),
+        false => format!(
+            "<span title=\"until it failed\">{}</span>",
+            latency(run.latency.inference)
+        ),
     };
     let tokens = run.tokens.as_ref().map_or_else(absent, token_counts);
     [first_token, decode, inference, tokens]
@@ -203,7 +217,9 @@ fn next(now: Timestamp, at: Option<Timestamp>) -> String {
     let ahead = at.duration_since(now);
     let (class, text) = match ahead.as_secs() {
         1.. => ("", format!("in {}", span(ahead))),
-        seconds if seconds < -OVERDUE_SECONDS => (" class=\"late\"", format!("overdue {}", span(ahead))),
+        seconds if seconds < -OVERDUE_SECONDS => {
+            (" class=\"late\"", format!("overdue {}", span(ahead)))
+        }
         _ => ("", "due now".to_owned()),
     };
     format!("<time{class} title=\"{}\">{text}</time>", utc(at))
@@ -223,7 +239,12 @@ fn strip(recent: &VecDeque<bool>) -> String {
             false => bad.push_str(&format!("M{x} 0h2v16h-2z")),
         }
     }
-    let good_runs = recent.iter().rev().take(STRIP_BARS).filter(|was_good| **was_good).count();
+    let good_runs = recent
+        .iter()
+        .rev()
+        .take(STRIP_BARS)
+        .filter(|was_good| **was_good)
+        .count();
     let label = format!("{good_runs} of the last {shown} runs were good");
     let width = STRIP_BARS * 3 - 1;
     format!(
@@ -247,9 +268,17 @@ fn why(state: State, run: &Observation, recent: &VecDeque<bool>) -> String {
         (State::Failing, None, _) => "no more is known".to_owned(),
     };
     let mut facts = Vec::new();
-    let in_a_row = recent.iter().rev().take_while(|was_good| !**was_good).count();
+    let in_a_row = recent
+        .iter()
+        .rev()
+        .take_while(|was_good| !**was_good)
+        .count();
     if state == State::Failing && in_a_row > 1 {
-        let more = if in_a_row == recent.len() { "at least " } else { "" };
+        let more = if in_a_row == recent.len() {
+            "at least "
+        } else {
+            ""
+        };
         facts.push(format!("<b>{more}{in_a_row} bad runs in a row</b>"));
     }
     if let Some(status) = run.failure.as_ref().and_then(|failure| failure.status) {

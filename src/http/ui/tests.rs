@@ -129,15 +129,40 @@ fn healthy_view() -> StatusView {
     view(vec![
         good(chat("ollama-gemma"), 12, 183),
         (cold, standing(cold_run, "++++++++++++++-+++", 386)),
-        good(labels("vllm-llama", "openai", "meta-llama/Llama-3.3-70B-Instruct", "chat"), 3, 41),
-        good(labels("vllm-llama", "openai", "meta-llama/Llama-3.3-70B-Instruct", "long-context"), 27, 2210),
+        good(
+            labels(
+                "vllm-llama",
+                "openai",
+                "meta-llama/Llama-3.3-70B-Instruct",
+                "chat",
+            ),
+            3,
+            41,
+        ),
+        good(
+            labels(
+                "vllm-llama",
+                "openai",
+                "meta-llama/Llama-3.3-70B-Instruct",
+                "long-context",
+            ),
+            27,
+            2210,
+        ),
     ])
 }
 
 const LONG: &str = "the runtime answered 503: {\"error\":{\"message\":\"The model is overloaded. 412 requests are waiting, the KV cache is 99.8% full, and the scheduler has preempted 37 sequences in the last minute; please retry after 20 seconds\",\"type\":\"service_unavailable\",\"code\":\"engine_overloaded\"}}";
 
 fn troubled_view() -> StatusView {
-    let vllm = |scenario| labels("vllm-llama", "openai", "meta-llama/Llama-3.3-70B-Instruct", scenario);
+    let vllm = |scenario| {
+        labels(
+            "vllm-llama",
+            "openai",
+            "meta-llama/Llama-3.3-70B-Instruct",
+            scenario,
+        )
+    };
     let overloaded = failed(&vllm("long-context"), 18, Outcome::Http5xx, LONG);
     let silent = failed(
         &chat("edge-tgi"),
@@ -155,13 +180,23 @@ fn troubled_view() -> StatusView {
     let tainted_labels = chat("ollama-gemma");
     let mut tainted = run(&tainted_labels, 11, 240);
     tainted.instrument.taint = Some(Taint::ScheduleLag);
-    let mut overdue = good(labels("ollama-gemma", "ollama", "gemma3:4b", "reasoning"), 310, 640);
+    let mut overdue = good(
+        labels("ollama-gemma", "ollama", "gemma3:4b", "reasoning"),
+        310,
+        640,
+    );
     overdue.1.next = Some(now() - SignedDuration::from_secs(94));
     let mut view = view(vec![
-        (tainted_labels, standing(tainted, "++++++++++++++++++++++", 19)),
+        (
+            tainted_labels,
+            standing(tainted, "++++++++++++++++++++++", 19),
+        ),
         overdue,
         good(vllm("chat"), 3, 41),
-        (vllm("long-context"), standing(overloaded, "++++++++++++++++++++++++-+++++++--------", 12)),
+        (
+            vllm("long-context"),
+            standing(overloaded, "++++++++++++++++++++++++-+++++++--------", 12),
+        ),
         (chat("edge-tgi"), standing(silent, "-----", 26)),
         (hostile_labels, standing(hostile, "++++++++-++-", 21)),
         (
@@ -172,13 +207,27 @@ fn troubled_view() -> StatusView {
             },
         ),
     ]);
-    view.pending = vec![
-        ("mystery".to_owned(), "not detected yet: connection refused (http://10.2.3.4:8000)".to_owned()),
-    ];
+    view.pending = vec![(
+        "mystery".to_owned(),
+        "not detected yet: connection refused (http://10.2.3.4:8000)".to_owned(),
+    )];
     view.config_ok = false;
     view.config_error = Some(
         "sonde.yaml: 1 problem\n  targets[1].url: `htp://vllm:8000` is not an http or https address\n    hint: write `http://vllm:8000`".to_owned(),
     );
+    view
+}
+
+/// The README's picture.
+fn typical_view() -> StatusView {
+    let mut view = healthy_view();
+    let labels = labels("edge-llamacpp", "openai", "Qwen/Qwen3-8B-GGUF", "chat");
+    let message = "no token within 60 s (`timeouts.first_token`)";
+    let mut silent = failed(&labels, 9, Outcome::TimeoutFirstToken, message);
+    silent.connection = ConnectionState::Warm;
+    silent.latency.inference = Duration::from_secs(60);
+    let standing = standing(silent, "++++++++++++++-+++++++++++++++++++++----", 21);
+    view.probes.push((labels, standing));
     view
 }
 
@@ -192,14 +241,31 @@ fn empty_view() -> StatusView {
 fn crowded_view() -> StatusView {
     let mut probes = Vec::new();
     for target in 0..20 {
-        for (index, scenario) in ["chat", "long-context", "chat-cold-start"].into_iter().enumerate() {
-            let labels = labels(&format!("replica-{target:02}"), "vllm", "Qwen/Qwen3-32B-AWQ", scenario);
+        for (index, scenario) in ["chat", "long-context", "chat-cold-start"]
+            .into_iter()
+            .enumerate()
+        {
+            let labels = labels(
+                &format!("replica-{target:02}"),
+                "vllm",
+                "Qwen/Qwen3-32B-AWQ",
+                scenario,
+            );
             probes.push(match (target * 3 + index) % 29 {
                 17 => {
-                    let run = failed(&labels, 6, Outcome::Stalled, "no further token within 20 s (`timeouts.stall`)");
+                    let run = failed(
+                        &labels,
+                        6,
+                        Outcome::Stalled,
+                        "no further token within 20 s (`timeouts.stall`)",
+                    );
                     (labels, standing(run, "+++++++++++++++++++++-++-+-", 24))
                 }
-                _ => good(labels, 1 + (target as i64 * 7) % 29, 80 + (target as u64 * 37 + index as u64 * 411) % 1700),
+                _ => good(
+                    labels,
+                    1 + (target as i64 * 7) % 29,
+                    80 + (target as u64 * 37 + index as u64 * 411) % 1700,
+                ),
             });
         }
     }
@@ -217,7 +283,9 @@ fn nothing_of_a_peer_becomes_markup() {
 #[test]
 fn the_page_needs_nothing_from_elsewhere() {
     let page = status_page(&troubled_view()).replace("http://www.w3.org/2000/svg", "");
-    let page = page.replace("http://10.2.3.4:8000", "").replace("http://vllm:8000", "");
+    let page = page
+        .replace("http://10.2.3.4:8000", "")
+        .replace("http://vllm:8000", "");
     for foreign in ["http://", "https://", "//cdn", "<script", "@import", "url("] {
         assert!(!page.contains(foreign), "{foreign}");
     }
@@ -226,7 +294,10 @@ fn the_page_needs_nothing_from_elsewhere() {
 #[test]
 fn failing_probes_come_first_and_say_why() {
     let page = status_page(&troubled_view());
-    let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is missing"));
+    let place = |text: &str| {
+        page.find(text)
+            .unwrap_or_else(|| panic!("{text} is missing"))
+    };
     assert!(page.contains("<title>3 of 7 probes failing – Sonde</title>"));
     assert!(page.contains("7 probes · 3 failing · 1 in doubt · 1 never run · 1 target pending"));
     assert!(place(">edge-tgi<") < place(">ollama-gemma<"));
@@ -261,7 +332,13 @@ fn empty_pages_say_what_comes_next() {
     waiting.pending = vec![("a".to_owned(), "not detected yet".to_owned())];
     assert!(status_page(&waiting).contains("<h2>Waiting for one target</h2>"));
     let next = Some(now() + SignedDuration::from_secs(12));
-    waiting.probes = vec![(chat("a"), Standing { next, ..Standing::default() })];
+    waiting.probes = vec![(
+        chat("a"),
+        Standing {
+            next,
+            ..Standing::default()
+        },
+    )];
     let page = status_page(&waiting);
     assert!(page.contains("1 probe waiting for the first run"));
     assert!(page.contains("after the run in 12 s"));
@@ -273,7 +350,9 @@ fn pasted_queries_name_families_that_exist() {
         let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for word in words.filter(|word| word.starts_with("llm_")) {
             let name = word.strip_suffix("_bucket").unwrap_or(word);
-            let known = crate::metrics::catalogue().iter().any(|spec| spec.name == name);
+            let known = crate::metrics::catalogue()
+                .iter()
+                .any(|spec| spec.name == name);
             assert!(known, "{word}");
         }
     }
@@ -287,6 +366,7 @@ fn pages_for_the_eye() {
     let folder = std::env::var("SONDE_PAGES").unwrap();
     for (name, view) in [
         ("good", healthy_view()),
+        ("typical", typical_view()),
         ("troubled", troubled_view()),
         ("empty", empty_view()),
         ("crowded", crowded_view()),

@@ -85,7 +85,10 @@ impl Stamp {
         let look = std::fs::metadata(path)
             .and_then(|meta| Ok((meta.modified()?, meta.len())))
             .ok();
-        Self { path: path.to_owned(), look }
+        Self {
+            path: path.to_owned(),
+            look,
+        }
     }
 
     pub(super) fn still_holds(&self) -> bool {
@@ -138,12 +141,19 @@ pub(super) fn load(path: &Path) -> Loaded {
         true => Ok(config),
         false => Err(WebConfigError::new(path, loader.problems)),
     };
-    Loaded { stamps: loader.stamps, config }
+    Loaded {
+        stamps: loader.stamps,
+        config,
+    }
 }
 
 fn parse(path: &Path) -> Result<Raw, WebConfigProblem> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        WebConfigProblem::new("", format!("cannot be read: {error}"), "check `server.web_config_file`")
+        WebConfigProblem::new(
+            "",
+            format!("cannot be read: {error}"),
+            "check `server.web_config_file`",
+        )
     })?;
     let tree: serde_json::Value = Config::builder()
         .add_source(File::from_str(&text, FileFormat::Yaml))
@@ -179,7 +189,13 @@ fn resolve(loader: &mut Loader, raw: Raw) -> WebConfig {
     }
     WebConfig {
         tls: tls_server_config.and_then(|raw| tls::server_config(loader, raw)),
-        headers: headers(loader, http_server_config.unwrap_or_default().headers.unwrap_or_default()),
+        headers: headers(
+            loader,
+            http_server_config
+                .unwrap_or_default()
+                .headers
+                .unwrap_or_default(),
+        ),
         users: Users::check(loader, basic_auth_users.unwrap_or_default()),
     }
 }
@@ -191,7 +207,11 @@ fn headers(loader: &mut Loader, raw: BTreeMap<String, String>) -> HeaderMap {
         let Some((_, values)) = HEADERS.iter().find(|(known, _)| *known == name) else {
             let known = HEADERS.map(|(name, _)| format!("`{name}`")).join(", ");
             let remedy = format!("one of {known}");
-            loader.refuse(WebConfigProblem::new(key, "is no header that can be set", remedy));
+            loader.refuse(WebConfigProblem::new(
+                key,
+                "is no header that can be set",
+                remedy,
+            ));
             continue;
         };
         if !values.is_empty() && !values.contains(&value.as_str()) {
@@ -206,7 +226,8 @@ fn headers(loader: &mut Loader, raw: BTreeMap<String, String>) -> HeaderMap {
                 headers.insert(name, value);
             }
             _ => loader.refuse(
-                WebConfigProblem::new(key, "is no header value", "use visible ASCII on one line").found(value),
+                WebConfigProblem::new(key, "is no header value", "use visible ASCII on one line")
+                    .found(value),
             ),
         }
     }

@@ -24,7 +24,11 @@ pub struct WebConfigProblem {
 }
 
 impl WebConfigProblem {
-    pub(super) fn new(key: impl Into<String>, rule: impl fmt::Display, remedy: impl Into<String>) -> Self {
+    pub(super) fn new(
+        key: impl Into<String>,
+        rule: impl fmt::Display,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
             key: key.into(),
             value: None,
@@ -35,7 +39,10 @@ impl WebConfigProblem {
 
     pub(super) fn found(self, value: impl fmt::Display) -> Self {
         let value = value.to_string().chars().take(SHOWN_CHARS).collect();
-        Self { value: Some(value), ..self }
+        Self {
+            value: Some(value),
+            ..self
+        }
     }
 }
 

@@ -84,7 +84,11 @@ pub(super) fn server_config(loader: &mut Loader, raw: RawTls) -> Option<Arc<Serv
             loader.refuse(problem(name, "is missing", remedy));
         }
     }
-    let versions = versions(loader, raw.min_version.as_deref(), raw.max_version.as_deref());
+    let versions = versions(
+        loader,
+        raw.min_version.as_deref(),
+        raw.max_version.as_deref(),
+    );
     let client_auth = client_auth(loader, raw.client_auth_type.as_deref(), has_ca);
     let authorities = pem(loader, "client_ca", raw.client_ca, raw.client_ca_file);
     let authorities = authorities.and_then(|pem| authority_store(loader, &pem));
@@ -96,7 +100,11 @@ pub(super) fn server_config(loader: &mut Loader, raw: RawTls) -> Option<Arc<Serv
     let (versions, chain, key) = (versions?, chain?, key?);
     let built = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&versions)
-        .and_then(|builder| builder.with_client_cert_verifier(verifier).with_single_cert(chain, key));
+        .and_then(|builder| {
+            builder
+                .with_client_cert_verifier(verifier)
+                .with_single_cert(chain, key)
+        });
     match built {
         Ok(mut config) => {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -114,7 +122,11 @@ pub(super) fn server_config(loader: &mut Loader, raw: RawTls) -> Option<Arc<Serv
     }
 }
 
-fn problem(name: &str, rule: impl std::fmt::Display, remedy: impl Into<String>) -> WebConfigProblem {
+fn problem(
+    name: &str,
+    rule: impl std::fmt::Display,
+    remedy: impl Into<String>,
+) -> WebConfigProblem {
     WebConfigProblem::new(format!("tls_server_config.{name}"), rule, remedy)
 }
 
@@ -123,9 +135,17 @@ fn refuse_unsupported(loader: &mut Loader, raw: &RawTls) {
     let defaults = "remove it; every suite and curve offered here is a safe one";
     let sans = "remove it; issue client certificates from an authority of their own";
     for (name, given, remedy) in [
-        ("client_allowed_sans", raw.client_allowed_sans.is_some(), sans),
+        (
+            "client_allowed_sans",
+            raw.client_allowed_sans.is_some(),
+            sans,
+        ),
         ("cipher_suites", raw.cipher_suites.is_some(), defaults),
-        ("curve_preferences", raw.curve_preferences.is_some(), defaults),
+        (
+            "curve_preferences",
+            raw.curve_preferences.is_some(),
+            defaults,
+        ),
     ] {
         if given {
             loader.refuse(problem(name, "is not supported here", remedy));
@@ -158,16 +178,29 @@ fn versions(
     let (min, max) = (place("min_version", min, 0), place("max_version", max, 1));
     let (min, max) = (min?, max?);
     if min > max {
-        loader.refuse(problem("min_version", "is above `max_version`", "swap them"));
+        loader.refuse(problem(
+            "min_version",
+            "is above `max_version`",
+            "swap them",
+        ));
         return None;
     }
-    Some(KNOWN.into_iter().skip(min).take(max + 1 - min).map(|(_, version)| version).collect())
+    Some(
+        KNOWN
+            .into_iter()
+            .skip(min)
+            .take(max + 1 - min)
+            .map(|(_, version)| version)
+            .collect(),
+    )
 }
 
 fn client_auth(loader: &mut Loader, name: Option<&str>, has_ca: bool) -> Option<ClientAuth> {
     let name = name.unwrap_or("NoClientCert");
     let Some((_, policy)) = ClientAuth::NAMES.iter().find(|(known, _)| *known == name) else {
-        let known = ClientAuth::NAMES.map(|(name, _)| format!("`{name}`")).join(", ");
+        let known = ClientAuth::NAMES
+            .map(|(name, _)| format!("`{name}`"))
+            .join(", ");
         let rule = "is no policy for client certificates";
         loader.refuse(problem("client_auth_type", rule, format!("one of {known}")).found(name));
         return None;
@@ -200,13 +233,17 @@ fn pem(
             loader.refuse(problem(name, rule, "keep one of them"));
             None
         }
-        (Some(text), None) => Some(Pem { key: name.to_owned(), text: text.into_bytes() }),
+        (Some(text), None) => Some(Pem {
+            key: name.to_owned(),
+            text: text.into_bytes(),
+        }),
         (None, Some(path)) => {
             let key = format!("{name}_file");
             match loader.read(&path) {
                 Ok(text) => Some(Pem { key, text }),
                 Err(error) => {
-                    let remedy = "name a readable PEM file; relative paths start at this file's folder";
+                    let remedy =
+                        "name a readable PEM file; relative paths start at this file's folder";
                     let rule = format!("cannot be read: {error}");
                     loader.refuse(problem(&key, rule, remedy).found(path.display()));
                     None
@@ -223,7 +260,11 @@ fn certificates(loader: &mut Loader, pem: &Pem) -> Option<Vec<CertificateDer<'st
         Ok(_) => "holds no certificate".to_owned(),
         Err(error) => format!("is not PEM: {error}"),
     };
-    loader.refuse(problem(&pem.key, rule, "`-----BEGIN CERTIFICATE-----` and so on"));
+    loader.refuse(problem(
+        &pem.key,
+        rule,
+        "`-----BEGIN CERTIFICATE-----` and so on",
+    ));
     None
 }
 
@@ -242,7 +283,11 @@ fn authority_store(loader: &mut Loader, pem: &Pem) -> Option<Arc<RootCertStore>>
     for certificate in certificates(loader, pem)? {
         if let Err(error) = store.add(certificate) {
             let rule = format!("holds a certificate that is no authority: {error}");
-            loader.refuse(problem(&pem.key, rule, "give certificates of authorities only"));
+            loader.refuse(problem(
+                &pem.key,
+                rule,
+                "give certificates of authorities only",
+            ));
             return None;
         }
     }
@@ -257,7 +302,10 @@ fn verifier(
     let provider = Arc::new(ring::default_provider());
     let trusting = |mandatory| {
         let provider = provider.clone();
-        Some(Arc::new(AnyCertificate { provider, mandatory }) as Arc<dyn ClientCertVerifier>)
+        Some(Arc::new(AnyCertificate {
+            provider,
+            mandatory,
+        }) as Arc<dyn ClientCertVerifier>)
     };
     match policy {
         ClientAuth::None => return Some(WebPkiClientVerifier::no_client_auth()),
@@ -272,7 +320,13 @@ fn verifier(
     };
     builder
         .build()
-        .map_err(|error| loader.refuse(problem("client_ca_file", error, "give at least one authority")))
+        .map_err(|error| {
+            loader.refuse(problem(
+                "client_ca_file",
+                error,
+                "give at least one authority",
+            ))
+        })
         .ok()
 }
 
@@ -322,6 +376,8 @@ impl ClientCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
