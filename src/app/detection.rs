@@ -36,7 +36,10 @@ pub(super) fn ask_until_known(
             let result = match detect(&settings.endpoint, &dialer).await {
                 Err(error) => Err(error.to_string()),
                 Ok(detection) => {
-                    let first = detection.models.first().map(|model| Arc::from(model.as_str()));
+                    let first = detection
+                        .models
+                        .first()
+                        .map(|model| Arc::from(model.as_str()));
                     match settings.model.clone().or(first) {
                         Some(model) => Ok((settings.runtime.unwrap_or(detection.runtime), model)),
                         None => Err(format!(
@@ -49,7 +52,11 @@ pub(super) fn ask_until_known(
             let known = result.is_ok();
             let news = result.clone().err();
             if known || news != last {
-                let report = Found { target: settings.name.clone(), generation, result };
+                let report = Found {
+                    target: settings.name.clone(),
+                    generation,
+                    result,
+                };
                 if found.send(report).await.is_err() || known {
                     return;
                 }

@@ -36,7 +36,11 @@ impl IoThread {
                 // A resolver that hangs must not hold up the exit.
                 runtime.shutdown_background();
             })?;
-        Ok(Self { handle, stop, thread })
+        Ok(Self {
+            handle,
+            stop,
+            thread,
+        })
     }
 
     /// Where to spawn what shall run there.

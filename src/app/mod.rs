@@ -21,8 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use supervisor::Supervisor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 pub use io_thread::IoThread;
 pub use supervisor::ConfigSource;
@@ -43,7 +44,9 @@ pub enum AppError {
     #[error(transparent)]
     Web(#[from] WebConfigError),
     /// The port cannot be had.
-    #[error("cannot listen on {address}: {source}\nhint: set `server.listen`, or stop what listens there")]
+    #[error(
+        "cannot listen on {address}: {source}\nhint: set `server.listen`, or stop what listens there"
+    )]
     Bind {
         /// Which.
         address: SocketAddr,
@@ -83,14 +86,17 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let shutdown = options.shutdown.clone();
     let io = IoThread::start()?;
     let (recorder, recording) = record::channel();
-    let store = Arc::new(Store::new(settings.metrics.clone(), Some(recorder.clone())));
+    let store = Arc::new(Store::new(settings.metrics.clone(), recorder.dropped()));
     let board = Arc::new(Board::default());
     let sinks: Vec<Arc<dyn Sink>> = vec![
         store.clone(),
         board.clone(),
         Arc::new(Transitions::default()),
     ];
-    let recording = tokio::task::spawn(recording.run(sinks));
+    // Apart from the others: it ends last, when nobody is left who could record.
+    let recorders = TaskTracker::new();
+    recorders.spawn(recording.run(sinks));
+    recorders.close();
 
     let (reload_sender, reload_requests) = mpsc::channel(8);
     let live = Arc::default();
@@ -110,7 +116,12 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     tracing::info!(%address, version = VERSION, "sonde listens");
     start_samplers(&settings, &store, &shutdown);
 
-    let fleet = Fleet::new(Prober::default(), recorder.clone(), shutdown.clone(), io.handle());
+    let fleet = Fleet::new(
+        Prober::default(),
+        recorder.clone(),
+        shutdown.clone(),
+        io.handle(),
+    );
     let supervisor = Supervisor::new(source, fleet, store, board, live, shutdown.clone());
     let tracker = shutdown.tracker().clone();
     tracker.spawn(supervisor.run(settings, reload_requests));
@@ -125,7 +136,9 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     drop(recorder);
     if drained.is_ok() {
         // Everybody who could record is gone, so this ends when the queue is empty.
-        tokio::time::timeout(DRAIN_LIMIT, recording).await.ok();
+        tokio::time::timeout(DRAIN_LIMIT, recorders.wait())
+            .await
+            .ok();
         tracing::info!("sonde has stopped");
     } else {
         tracing::warn!("sonde stops although some work has not ended within {DRAIN_LIMIT:?}");
@@ -139,14 +152,20 @@ async fn start_http(
     shutdown: &Shutdown,
 ) -> Result<SocketAddr, AppError> {
     let wanted = settings.server.listen;
-    let refused = |source| AppError::Bind { address: wanted, source };
+    let refused = |source| AppError::Bind {
+        address: wanted,
+        source,
+    };
     let socket = TcpListener::bind(wanted).await.map_err(refused)?;
     let address = socket.local_addr().map_err(refused)?;
     let listener = Listener::new(socket, context.web_config.clone(), shutdown);
     let router = http::router(context);
     let stop = shutdown.token().clone().cancelled_owned();
     shutdown.tracker().spawn(async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        if let Err(error) = axum::serve(listener, router)
+            .with_graceful_shutdown(stop)
+            .await
+        {
             tracing::error!(%error, "the HTTP server has failed");
         }
     });
@@ -179,7 +198,12 @@ async fn wait_for_end(shutdown: &Shutdown, embedded: bool) -> Result<(), AppErro
         () = shutdown.token().cancelled() => {}
     }
     tracing::info!("sonde is stopping; another signal stops it at once");
-    // Not tracked: it must not be waited for.
+    exit_at_once_on_another(terminate, interrupt);
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "it must not be waited for")]
+fn exit_at_once_on_another(mut terminate: Signal, mut interrupt: Signal) {
     tokio::task::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -187,5 +211,4 @@ async fn wait_for_end(shutdown: &Shutdown, embedded: bool) -> Result<(), AppErro
         }
         std::process::exit(1);
     });
-    Ok(())
 }

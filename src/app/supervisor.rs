@@ -146,12 +146,19 @@ impl Supervisor {
                 self.config_error = None;
                 self.store.set_reload(true);
                 self.apply(settings, found);
-                tracing::info!(cause, probes = self.fleet.probes().count(), "configuration reloaded");
+                tracing::info!(
+                    cause,
+                    probes = self.fleet.probes().count(),
+                    "configuration reloaded"
+                );
                 Ok(())
             }
             Err(problems) => {
                 let text = problems.to_string();
-                tracing::error!(cause, "configuration not reloaded, the old one stays in force: {text}");
+                tracing::error!(
+                    cause,
+                    "configuration not reloaded, the old one stays in force: {text}"
+                );
                 self.store.set_reload(false);
                 self.config_error = Some(text.clone());
                 self.publish();
@@ -170,7 +177,10 @@ impl Supervisor {
         let mut facts = Vec::new();
         for plan in &settings.targets {
             let Some((runtime, model)) = self.identity(plan) else {
-                self.pending.push((plan.settings.name.to_string(), "asking what it is".to_owned()));
+                self.pending.push((
+                    plan.settings.name.to_string(),
+                    "asking what it is".to_owned(),
+                ));
                 let stop = self.stop_asking.clone();
                 ask_until_known(plan, self.generation, found.clone(), &self.shutdown, stop);
                 continue;

@@ -6,8 +6,20 @@ use std::sync::Arc;
 /// Names that scrapers, Kubernetes or Sonde itself put on series. A user's label of that name
 /// would be overwritten or renamed to `exported_…` without a word, so it is refused.
 pub const RESERVED: &[&str] = &[
-    "job", "instance", "project_id", "location", "cluster", "namespace", "target", "runtime",
-    "model", "scenario", "le", "quantile", "host", "scheme",
+    "job",
+    "instance",
+    "project_id",
+    "location",
+    "cluster",
+    "namespace",
+    "target",
+    "runtime",
+    "model",
+    "scenario",
+    "le",
+    "quantile",
+    "host",
+    "scheme",
 ];
 
 /// The user's own labels of a target, in name order.
@@ -30,7 +42,9 @@ pub enum LabelError {
 /// When Prometheus would refuse it or a scraper would overwrite it.
 pub fn check_name(name: &str) -> Result<(), LabelError> {
     let mut chars = name.chars();
-    let head = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+    let head = chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let tail = chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !head || !tail || name.starts_with("__") {
         return Err(LabelError::Name);

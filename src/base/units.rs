@@ -114,7 +114,11 @@ mod tests {
             ("30d", 2_592_000_000),
             ("0", 0),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
         for text in ["", "5", "s", "5 parsecs", "1e9s", "-3s", "1..2s"] {
             assert!(parse_duration(text).is_err(), "{text}");

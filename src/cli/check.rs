@@ -42,12 +42,19 @@ fn summary(settings: &Settings) -> String {
         let target = &plan.settings;
         let runtime = target.runtime.map_or("auto", |runtime| runtime.name);
         let model = target.model.as_deref().unwrap_or("the first it offers");
-        out.push_str(&format!("target {}: {runtime}, {model}, {}\n", target.name, target.endpoint.url()));
+        out.push_str(&format!(
+            "target {}: {runtime}, {model}, {}\n",
+            target.name,
+            target.endpoint.url()
+        ));
         for scenario in &plan.scenarios {
             let cadence = &scenario.cadence;
             let interval = format_duration(cadence.schedule.typical_interval());
             let name = &scenario.scenario.settings.name;
-            out.push_str(&format!("  scenario {name}: {}, every {interval}\n", cadence.schedule));
+            out.push_str(&format!(
+                "  scenario {name}: {}, every {interval}\n",
+                cadence.schedule
+            ));
             let objectives = settings.objectives.iter().filter(|objective| {
                 let fits = |wanted: &Option<String>, found: &str| {
                     wanted.as_deref().is_none_or(|wanted| wanted == found)
@@ -62,6 +69,8 @@ fn summary(settings: &Settings) -> String {
     for warning in &settings.warnings {
         out.push_str(&format!("warning: {warning}\n"));
     }
-    out.push_str(&format!("good: {probes} probes, about {series} series in a text scrape"));
+    out.push_str(&format!(
+        "good: {probes} probes, about {series} series in a text scrape"
+    ));
     out
 }

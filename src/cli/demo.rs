@@ -49,7 +49,10 @@ impl DemoArgs {
             path: None,
             text: Some(config),
             environment,
-            overrides: vec![("server.listen".to_owned(), Value::String(self.listen.to_string()))],
+            overrides: vec![(
+                "server.listen".to_owned(),
+                Value::String(self.listen.to_string()),
+            )],
         };
         let options = ServeOptions {
             shutdown: shutdown.clone(),
@@ -104,7 +107,9 @@ async fn start_runtimes(thread: &IoThread, shutdown: &Shutdown) -> Result<String
             simulator.serve(token, &tracker);
             std::io::Result::Ok(address)
         });
-        let address = started.await.map_err(|error| CliError::Failed(error.to_string()))??;
+        let address = started
+            .await
+            .map_err(|error| CliError::Failed(error.to_string()))??;
         // Writing to a string cannot fail.
         let _ = writeln!(
             config,
@@ -133,7 +138,14 @@ async fn figures(address: SocketAddr) -> String {
         let endpoint = Endpoint::parse(&format!("http://{address}")).ok()?;
         let dialer = Dialer::new(&endpoint).ok()?;
         let limit = Duration::from_secs(2);
-        let asked = ask(&endpoint, &dialer, http::Method::GET, "/api/v1/probes", bytes::Bytes::new(), limit);
+        let asked = ask(
+            &endpoint,
+            &dialer,
+            http::Method::GET,
+            "/api/v1/probes",
+            bytes::Bytes::new(),
+            limit,
+        );
         let (_, body) = asked.await.ok()?;
         serde_json::from_slice::<Vec<Value>>(&body).ok()
     };
@@ -142,16 +154,28 @@ async fn figures(address: SocketAddr) -> String {
         "target", "scenario", "outcome", "TTFT", "inference", "tokens/s"
     );
     for probe in probes.await.unwrap_or_default() {
-        let text = |path: &str| probe.pointer(path).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let text = |path: &str| {
+            probe
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or("-")
+                .to_owned()
+        };
         let seconds = |path: &str| {
-            let at = |part: &str| probe.pointer(&format!("{path}/{part}")).and_then(Value::as_f64);
+            let at = |part: &str| {
+                probe
+                    .pointer(&format!("{path}/{part}"))
+                    .and_then(Value::as_f64)
+            };
             Some(at("secs")? + at("nanos")? / 1e9)
         };
         let millis = |path: &str| match seconds(path) {
             Some(value) => format!("{:.0} ms", value * 1e3),
             None => "-".to_owned(),
         };
-        let speed = probe.pointer("/last_run/latency/decode_tps").and_then(Value::as_f64);
+        let speed = probe
+            .pointer("/last_run/latency/decode_tps")
+            .and_then(Value::as_f64);
         let _ = writeln!(
             out,
             "{:<18} {:<16} {:>9} {:>12} {:>12} {:>9}",

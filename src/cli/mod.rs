@@ -17,7 +17,12 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Continuous, trustworthy measurement of LLM runtimes for Prometheus.
 #[derive(Parser)]
-#[command(name = "sonde", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "sonde",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -103,7 +108,10 @@ impl Cli {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place that complains to people")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place that complains to people"
+)]
 fn complain(error: &CliError) {
     eprintln!("sonde: {error}");
 }

@@ -93,7 +93,10 @@ impl ProbeArgs {
                 let found = found.map_err(|error| CliError::Failed(error.to_string()))?;
                 let first = model.clone().or_else(|| found.models.first().cloned());
                 let model = first.ok_or_else(|| {
-                    CliError::Failed(format!("`{}` offers no model\nhint: name one with `--model`", endpoint.url()))
+                    CliError::Failed(format!(
+                        "`{}` offers no model\nhint: name one with `--model`",
+                        endpoint.url()
+                    ))
                 })?;
                 (named.unwrap_or(found.runtime), model)
             }
@@ -112,8 +115,8 @@ impl ProbeArgs {
             model: Arc::from(model.as_str()),
             dialer,
         };
-        let scenario = Scenario::build(self.scenario())
-            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let scenario =
+            Scenario::build(self.scenario()).map_err(|error| CliError::Usage(error.to_string()))?;
         Ok(Probe::new(Arc::new(target), Arc::new(scenario)))
     }
 
@@ -123,7 +126,12 @@ impl ProbeArgs {
         ScenarioSettings {
             name: Arc::from("on-demand"),
             workload: WorkloadSettings {
-                kind: if self.prompt.is_some() { "fixed" } else { "synthetic" }.to_owned(),
+                kind: if self.prompt.is_some() {
+                    "fixed"
+                } else {
+                    "synthetic"
+                }
+                .to_owned(),
                 cache: CachePolicy::Cold,
                 system: None,
                 prompt: self.prompt.clone(),

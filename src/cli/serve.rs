@@ -56,7 +56,9 @@ impl ServeArgs {
         set("server.listen", self.listen);
         set("log.level", self.log_level);
         set("log.format", self.log_format);
-        let web_config_file = self.web_config_file.map(|path| path.to_string_lossy().into_owned());
+        let web_config_file = self
+            .web_config_file
+            .map(|path| path.to_string_lossy().into_owned());
         set("server.web_config_file", web_config_file);
         let by_url = self.target.url.is_some();
         set("targets[0].url", self.target.url);

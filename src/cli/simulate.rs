@@ -78,9 +78,8 @@ impl SimulateArgs {
     pub(super) async fn run(self) -> Result<(), CliError> {
         let listen = self.listen;
         let simulator = Simulator::bind(listen, self.character()?).await;
-        let simulator = simulator.map_err(|error| {
-            CliError::Failed(format!("cannot listen on {listen}: {error}"))
-        })?;
+        let simulator = simulator
+            .map_err(|error| CliError::Failed(format!("cannot listen on {listen}: {error}")))?;
         printer::line(format!(
             "simulated runtime at http://{}; everything it says is made up",
             simulator.local_addr()
@@ -91,7 +90,9 @@ impl SimulateArgs {
         super::stop_signal().await?;
         stop.cancel();
         tracker.close();
-        tokio::time::timeout(Duration::from_secs(1), tracker.wait()).await.ok();
+        tokio::time::timeout(Duration::from_secs(1), tracker.wait())
+            .await
+            .ok();
         Ok(())
     }
 
@@ -100,7 +101,9 @@ impl SimulateArgs {
             None => Character::default(),
             Some(name) => Character::preset(name).ok_or_else(|| {
                 let known = Character::PRESETS.join("`, `");
-                CliError::Usage(format!("`--preset {name}`: there is none\nhint: one of `{known}`"))
+                CliError::Usage(format!(
+                    "`--preset {name}`: there is none\nhint: one of `{known}`"
+                ))
             })?,
         };
         set(&mut character.flavor, self.flavor);

@@ -42,12 +42,16 @@ pub(super) async fn reload(State(context): State<Context>) -> (StatusCode, Strin
 /// The status page.
 pub(super) async fn status(State(context): State<Context>) -> Html<String> {
     let live = context.live();
+    let config_error = live
+        .config_error
+        .clone()
+        .or_else(|| context.web_config.error());
     Html(status_page(&StatusView {
         version: VERSION,
         started: context.started,
         now: wall_now(),
-        config_ok: live.config_error.is_none(),
-        config_error: live.config_error.clone(),
+        config_ok: config_error.is_none(),
+        config_error,
         probes: context.board.snapshot(),
         pending: live.pending.clone(),
         simulated: context.simulated,

@@ -27,7 +27,10 @@ pub(super) async fn service_discovery(State(context): State<Context>) -> Json<Va
             for (name, value) in &probe.target.settings.labels {
                 meta.insert(format!("__meta_sonde_label_{name}"), value.as_str().into());
             }
-            (labels.clone(), json!({ "targets": [&*labels.target], "labels": meta }))
+            (
+                labels.clone(),
+                json!({ "targets": [&*labels.target], "labels": meta }),
+            )
         })
         .collect();
     groups.sort_by(|a, b| a.0.cmp(&b.0));
@@ -36,13 +39,17 @@ pub(super) async fn service_discovery(State(context): State<Context>) -> Json<Va
 
 /// Every probe with its last run.
 pub(super) async fn probes(State(context): State<Context>) -> Json<Value> {
-    let list = context.board.snapshot().into_iter().map(|(labels, standing)| {
-        json!({
-            "probe": labels,
-            "next_run": standing.next,
-            "recent_success": standing.recent,
-            "last_run": standing.last,
-        })
-    });
+    let list = context
+        .board
+        .snapshot()
+        .into_iter()
+        .map(|(labels, standing)| {
+            json!({
+                "probe": labels,
+                "next_run": standing.next,
+                "recent_success": standing.recent,
+                "last_run": standing.last,
+            })
+        });
     Json(list.collect())
 }

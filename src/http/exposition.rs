@@ -53,7 +53,10 @@ fn encode(store: &Store, format: Format, gzip: bool) -> io::Result<Vec<u8>> {
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// One alternative of an `Accept` header.
@@ -76,11 +79,18 @@ impl<'a> Alternative<'a> {
                 name => parameters.push((name, value)),
             }
         }
-        Self { kind, parameters, quality }
+        Self {
+            kind,
+            parameters,
+            quality,
+        }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+        self.parameters
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| *value)
     }
 
     /// The format that satisfies it, if we have one.
@@ -138,10 +148,22 @@ mod tests {
             ("*/*", Format::Text),
             ("text/html, image/png", Format::Text),
             (PROMETHEUS_3, Format::Protobuf),
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8;q=0.5,*/*;q=0.1", Format::OpenMetrics),
-            ("application/openmetrics-text;version=2.0.0,text/plain;q=0.1", Format::Text),
-            ("text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.5", Format::Text),
-            ("application/vnd.google.protobuf;proto=other;encoding=delimited", Format::Text),
+            (
+                "application/openmetrics-text; version=1.0.0; charset=utf-8;q=0.5,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            (
+                "application/openmetrics-text;version=2.0.0,text/plain;q=0.1",
+                Format::Text,
+            ),
+            (
+                "text/plain;version=0.0.4;q=1,application/openmetrics-text;q=0.5",
+                Format::Text,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=other;encoding=delimited",
+                Format::Text,
+            ),
         ] {
             assert_eq!(negotiate(accept), format, "{accept}");
         }

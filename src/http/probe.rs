@@ -33,7 +33,7 @@ pub(super) async fn probe(
         Ok(probe) => probe,
         Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
     };
-    let store = Store::new(MetricsSettings::default(), None);
+    let store = Store::new(MetricsSettings::default(), Arc::default());
     // No objectives: one run proves none.
     let shape = ProbeShape::of(&probe, &[]);
     store.retain_probes(vec![(probe.labels.clone(), shape)]);
@@ -47,20 +47,34 @@ pub(super) async fn probe(
 fn find(context: &Context, wanted: &Wanted) -> Result<Arc<Probe>, String> {
     let live = context.live();
     let Some(target) = &wanted.target else {
-        return Err("`target` is missing\nhint: /probe?target=NAME&scenario=NAME; /sd lists them\n".to_owned());
+        return Err(
+            "`target` is missing\nhint: /probe?target=NAME&scenario=NAME; /sd lists them\n"
+                .to_owned(),
+        );
     };
-    let of_target = || live.probes.iter().filter(|probe| *probe.labels.target == **target);
+    let of_target = || {
+        live.probes
+            .iter()
+            .filter(|probe| *probe.labels.target == **target)
+    };
     let mut fitting = of_target().filter(|probe| {
-        wanted.scenario.as_deref().is_none_or(|name| *probe.labels.scenario == *name)
+        wanted
+            .scenario
+            .as_deref()
+            .is_none_or(|name| *probe.labels.scenario == *name)
     });
     if let Some(probe) = fitting.next() {
         return match fitting.next() {
             None => Ok(probe.clone()),
-            Some(_) => Err(format!("`{target}` has several scenarios\nhint: add `&scenario=NAME`; /sd lists them\n")),
+            Some(_) => Err(format!(
+                "`{target}` has several scenarios\nhint: add `&scenario=NAME`; /sd lists them\n"
+            )),
         };
     }
     Err(match (of_target().next(), &wanted.scenario) {
-        (Some(_), Some(name)) => format!("`{target}` has no scenario `{name}`\nhint: /sd lists targets and scenarios\n"),
+        (Some(_), Some(name)) => {
+            format!("`{target}` has no scenario `{name}`\nhint: /sd lists targets and scenarios\n")
+        }
         _ => format!("there is no target `{target}`\nhint: /sd lists the targets\n"),
     })
 }
@@ -76,7 +90,11 @@ async fn run(context: &Context, probe: &Arc<Probe>, limit: Duration) -> Option<O
     let running = async move {
         let deadline = tokio::time::Instant::now() + limit;
         let permit = match &permits {
-            Some(permits) => Some(tokio::time::timeout_at(deadline, permits.acquire()).await.ok()?),
+            Some(permits) => Some(
+                tokio::time::timeout_at(deadline, permits.acquire())
+                    .await
+                    .ok()?,
+            ),
             None => None,
         };
         let limit = deadline.saturating_duration_since(tokio::time::Instant::now());
@@ -85,7 +103,11 @@ async fn run(context: &Context, probe: &Arc<Probe>, limit: Duration) -> Option<O
         Some(observation)
     };
     let tracker = context.shutdown.tracker();
-    tracker.spawn_on(running, &context.probe_runtime).await.ok().flatten()
+    tracker
+        .spawn_on(running, &context.probe_runtime)
+        .await
+        .ok()
+        .flatten()
 }
 
 fn on_demand(limit: Duration, cancel: CancellationToken) -> RunContext {

@@ -23,8 +23,14 @@ impl Timeline {
     /// events are events but no tokens.
     pub fn record(&mut self, delta: &Delta<'_>, at: Instant) {
         self.first_event.get_or_insert(at);
-        let visible = delta.visible.as_deref().is_some_and(|text| !text.is_empty());
-        let reasoning = delta.reasoning.as_deref().is_some_and(|text| !text.is_empty());
+        let visible = delta
+            .visible
+            .as_deref()
+            .is_some_and(|text| !text.is_empty());
+        let reasoning = delta
+            .reasoning
+            .as_deref()
+            .is_some_and(|text| !text.is_empty());
         let reported = delta.usage.and_then(|usage| usage.output);
         if visible || reasoning {
             self.token(at, reported);

@@ -47,7 +47,12 @@ mod tests {
     #[test]
     fn edges_rise_and_a_threshold_becomes_one() {
         for edges in [
-            FIRST_TOKEN, TOKEN_GAP, INFERENCE, PHASE, INSTRUMENT, TOKENS_PER_SECOND,
+            FIRST_TOKEN,
+            TOKEN_GAP,
+            INFERENCE,
+            PHASE,
+            INSTRUMENT,
+            TOKENS_PER_SECOND,
             TOKENS_PER_ARRIVAL,
         ] {
             assert!(edges.windows(2).all(|pair| pair[0] < pair[1]));

@@ -35,7 +35,11 @@ pub fn reference_markdown() -> String {
                 .collect(),
             None => spec.labels.iter().map(|name| format!("`{name}`")).collect(),
         };
-        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        let labels = if labels.is_empty() {
+            "–".to_owned()
+        } else {
+            labels.join(", ")
+        };
         let help = spec.help.replace('|', "\\|").replace('<', "&lt;");
         out.push_str(&format!(
             "| `{}` | {} | {labels} | {help} |\n",
@@ -75,11 +79,25 @@ mod tests {
         let mut names = HashSet::new();
         for spec in catalogue() {
             assert!(names.insert(spec.name), "{} is there twice", spec.name);
-            let prefixed = ["llm_probe_", "llm_resource_", "llm_gpu_", "llm_runtime_", "sonde_"];
-            assert!(prefixed.iter().any(|p| spec.name.starts_with(p)), "{}", spec.name);
+            let prefixed = [
+                "llm_probe_",
+                "llm_resource_",
+                "llm_gpu_",
+                "llm_runtime_",
+                "sonde_",
+            ];
+            assert!(
+                prefixed.iter().any(|p| spec.name.starts_with(p)),
+                "{}",
+                spec.name
+            );
             let total = spec.name.ends_with("_total");
             assert_eq!(total, spec.kind == Kind::Counter, "{}", spec.name);
-            assert!(!spec.help.is_empty() && !spec.help.ends_with('.'), "{}", spec.name);
+            assert!(
+                !spec.help.is_empty() && !spec.help.ends_with('.'),
+                "{}",
+                spec.name
+            );
             assert!(!spec.help.contains('\n'), "{}", spec.name);
         }
     }

@@ -24,9 +24,7 @@ impl Format {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8"
-            }
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Protobuf => {
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             }
@@ -108,7 +106,13 @@ fn write_histogram(
     for bucket in &histogram.bucket {
         let le = edge(bucket.upper_bound);
         let with_le = format!("{labels}{comma}le=\"{le}\"");
-        sample(line, name, "_bucket", &with_le, bucket.cumulative_count as f64);
+        sample(
+            line,
+            name,
+            "_bucket",
+            &with_le,
+            bucket.cumulative_count as f64,
+        );
         if let Some(exemplar) = bucket.exemplar.as_ref().filter(|_| exemplars) {
             line.pop();
             let at = exemplar.timestamp.as_ref();

@@ -15,7 +15,10 @@ macro_rules! of_stream {
         |state, samples| {
             for probe in state.probes.values() {
                 let stream = probe.stream.as_ref();
-                samples.histogram(Labels::probe(&probe.labels), stream.map(|stream| &stream.$field));
+                samples.histogram(
+                    Labels::probe(&probe.labels),
+                    stream.map(|stream| &stream.$field),
+                );
             }
         }
     };
@@ -57,7 +60,9 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         help: "TTFT: first token minus dispatch, successful untainted runs; kind any counts hidden reasoning, visible does not; a cold connection's DNS, TCP and TLS are inside",
         collect: |state, samples| {
             for probe in state.probes.values() {
-                let Some(stream) = &probe.stream else { continue };
+                let Some(stream) = &probe.stream else {
+                    continue;
+                };
                 let connection = probe.shape.connection.as_str();
                 for (kind, histogram) in [
                     ("any", &stream.first_token_any),
@@ -136,7 +141,10 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
                 let decode = probe.stream.as_ref().map(|stream| &stream.decode_tps);
                 let labels = Labels::probe(&probe.labels);
                 samples.histogram(labels.clone().with("basis", "decode"), decode);
-                samples.histogram(labels.with("basis", "end_to_end"), Some(&probe.end_to_end_tps));
+                samples.histogram(
+                    labels.with("basis", "end_to_end"),
+                    Some(&probe.end_to_end_tps),
+                );
             }
         },
     },

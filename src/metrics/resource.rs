@@ -32,7 +32,9 @@ pub(super) fn collect(spec: &FamilySpec, state: &State, samples: &mut Samples) {
         let labels = reading
             .labels
             .iter()
-            .fold(Labels::default(), |labels, (name, value)| labels.with(name, value));
+            .fold(Labels::default(), |labels, (name, value)| {
+                labels.with(name, value)
+            });
         match spec.kind {
             Kind::Counter => samples.counter(labels, reading.value, state.started),
             _ => samples.gauge(labels, Some(reading.value)),

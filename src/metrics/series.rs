@@ -130,7 +130,9 @@ impl ProbeSeries {
         let inference = || Histogram::new(&edges.inference);
         Self {
             first_byte: Histogram::new(&edges.first_token),
-            stream: shape.streamed.then(|| Box::new(StreamHistograms::new(&edges, &tps, classic))),
+            stream: shape
+                .streamed
+                .then(|| Box::new(StreamHistograms::new(&edges, &tps, classic))),
             inference: [inference(), inference()],
             duration: [inference(), inference()],
             phases: BTreeMap::new(),
@@ -184,9 +186,7 @@ impl ProbeSeries {
 
     /// What is scheduled and neither run, missed nor skipped yet.
     pub(super) fn in_flight(&self) -> u64 {
-        let ended = self.runs
-            + self.missed.iter().sum::<u64>()
-            + self.skipped.iter().sum::<u64>();
+        let ended = self.runs + self.missed.iter().sum::<u64>() + self.skipped.iter().sum::<u64>();
         self.scheduled.saturating_sub(ended)
     }
 
@@ -227,7 +227,8 @@ impl ProbeSeries {
             }
         }
         if let Some(lag) = run.instrument.schedule_lag {
-            self.schedule_lag.observe(lag.as_secs_f64(), run.run_id, run.ended);
+            self.schedule_lag
+                .observe(lag.as_secs_f64(), run.run_id, run.ended);
         }
         if run.is_tainted() {
             self.tainted += 1;
@@ -337,7 +338,9 @@ fn edges_of(edges: &[f64], thresholds: &[f64], classic: bool) -> Edges {
 impl ProbeEdges {
     fn of(objectives: &[Objective], classic: bool) -> Self {
         let pick = |of: &[fn(&Objective) -> Option<Duration>]| -> Vec<f64> {
-            let all = objectives.iter().flat_map(|o| of.iter().filter_map(move |f| f(o)));
+            let all = objectives
+                .iter()
+                .flat_map(|o| of.iter().filter_map(move |f| f(o)));
             all.map(|time| time.as_secs_f64()).collect()
         };
         let first_token = pick(&[

@@ -8,13 +8,14 @@ use super::{catalogue, encode};
 use crate::base::clock::{unix_seconds, wall_now};
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::probe::Observation;
-use crate::record::{Recorder, Sink, Tick};
+use crate::record::{Sink, Tick};
 use crate::resource::SamplerReport;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// What of the exposition can be switched off.
@@ -75,15 +76,15 @@ pub struct State {
 /// The store. Clones of its `Arc` are handed to the recorder, the samplers and HTTP.
 pub struct Store {
     state: Mutex<State>,
-    recorder: Option<Recorder>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Store {
-    /// An empty store. `recorder` is asked for its dropped events.
-    pub fn new(settings: MetricsSettings, recorder: Option<Recorder>) -> Self {
+    /// An empty store. `dropped` counts the events that never came to it.
+    pub fn new(settings: MetricsSettings, dropped: Arc<AtomicU64>) -> Self {
         let now = wall_now();
         Self {
-            recorder,
+            dropped,
             state: Mutex::new(State {
                 started: now,
                 probes: BTreeMap::new(),
@@ -166,9 +167,13 @@ impl Store {
     ) -> io::Result<()> {
         let mut state = self.state.lock();
         state.now = Instant::now();
-        state.dropped_events = self.recorder.as_ref().map_or(0, Recorder::dropped);
+        state.dropped_events = self.dropped.load(Ordering::Relaxed);
         for spec in catalogue() {
-            let disabled = state.settings.disabled_families.iter().any(|name| name == spec.name);
+            let disabled = state
+                .settings
+                .disabled_families
+                .iter()
+                .any(|name| name == spec.name);
             if !disabled && wanted(spec) {
                 encode::write_family(format, spec, &state, out)?;
             }

@@ -151,7 +151,11 @@ impl<'a> Run<'a> {
 
     async fn attempt(&mut self) -> Result<(), Failed> {
         let seed = self.run_id.seed();
-        let prompt = self.probe.scenario.workload.next(seed, &self.probe.calibration);
+        let prompt = self
+            .probe
+            .scenario
+            .workload
+            .next(seed, &self.probe.calibration);
         let request = self.request(&prompt)?;
         self.prompt = Some(prompt);
         let mut connection = match self.connection {
@@ -193,19 +197,28 @@ impl<'a> Run<'a> {
     fn request(&self, prompt: &Prompt) -> Result<Request<Full<Bytes>>, Failed> {
         let target = &self.probe.target;
         let scenario = &self.probe.scenario.settings;
-        let EncodedRequest { path, mut headers, body } =
-            target.runtime.adapter.encode(EncodeInput {
-                model: &target.model,
-                operation: scenario.operation,
-                stream: scenario.stream,
-                prompt,
-                generation: &scenario.generation,
-            });
+        let EncodedRequest {
+            path,
+            mut headers,
+            body,
+        } = target.runtime.adapter.encode(EncodeInput {
+            model: &target.model,
+            operation: scenario.operation,
+            stream: scenario.stream,
+            prompt,
+            generation: &scenario.generation,
+        });
         if let Ok(value) = HeaderValue::try_from(self.run_id.to_string()) {
             headers.push((PROBE_HEADER, value));
         }
-        build_request(&target.settings.endpoint, Method::POST, path, &headers, body)
-            .map_err(|error| Failed::new(Outcome::Auth, error.to_string()))
+        build_request(
+            &target.settings.endpoint,
+            Method::POST,
+            path,
+            &headers,
+            body,
+        )
+        .map_err(|error| Failed::new(Outcome::Auth, error.to_string()))
     }
 
     /// The connection of the run before, if it still stands.
@@ -246,10 +259,16 @@ impl<'a> Run<'a> {
     fn deadline(&self) -> (Instant, Outcome) {
         let timeouts = &self.probe.scenario.settings.timeouts;
         let dispatch = self.dispatch.unwrap_or(self.started);
-        let total = self.context.limit.map_or(timeouts.total, |most| most.min(timeouts.total));
+        let total = self
+            .context
+            .limit
+            .map_or(timeouts.total, |most| most.min(timeouts.total));
         let mut next = (dispatch + total, Outcome::TimeoutTotal);
         if self.probe.scenario.settings.stream {
-            let last = self.answer.as_ref().and_then(|answer| answer.timeline.last_token());
+            let last = self
+                .answer
+                .as_ref()
+                .and_then(|answer| answer.timeline.last_token());
             let token = match last {
                 None => (dispatch + timeouts.first_token, Outcome::TimeoutFirstToken),
                 Some(last) => (last + timeouts.stall, Outcome::Stalled),
@@ -269,10 +288,17 @@ impl<'a> Run<'a> {
             }
             Outcome::Stalled => {
                 let tokens = self.answer.as_ref().map_or(0, |a| a.timeline.text_frames());
-                format!("no further token for {:?} after {tokens} frames", timeouts.stall)
+                format!(
+                    "no further token for {:?} after {tokens} frames",
+                    timeouts.stall
+                )
             }
             _ => {
-                let total = self.context.limit.unwrap_or(timeouts.total).min(timeouts.total);
+                let total = self
+                    .context
+                    .limit
+                    .unwrap_or(timeouts.total)
+                    .min(timeouts.total);
                 format!("not complete within {total:?}")
             }
         };
@@ -306,7 +332,10 @@ impl<'a> Run<'a> {
     fn open_answer(&mut self, head: &ResponseHead) {
         let scenario = &self.probe.scenario.settings;
         let adapter = self.probe.target.runtime.adapter;
-        let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
         // A JSON document instead of the event stream that was asked for: usually an error.
         let framing = match adapter.framing(scenario.stream) {
@@ -370,11 +399,21 @@ impl<'a> Run<'a> {
         };
         let dispatch = self.dispatch.unwrap_or(self.started);
         let scenario = &self.probe.scenario;
-        let tokens = self.answer.as_ref().and_then(|a| a.tokens(scenario.tokenizer.as_ref()));
+        let tokens = self
+            .answer
+            .as_ref()
+            .and_then(|a| a.tokens(scenario.tokenizer.as_ref()));
         let empty = Timeline::default();
-        let timeline = self.answer.as_ref().map_or(&empty, |answer| &answer.timeline);
+        let timeline = self
+            .answer
+            .as_ref()
+            .map_or(&empty, |answer| &answer.timeline);
         let first_byte = self.answer.as_ref().and_then(|answer| answer.first_byte);
-        let span = Span { dispatch, first_byte, end };
+        let span = Span {
+            dispatch,
+            first_byte,
+            end,
+        };
         let count = tokens.and_then(|tokens| tokens.usage.output);
         let latency = Latency::of(timeline, span, count, scenario.settings.stream);
         let phases = self.phases(dispatch, first_byte, end);
@@ -437,12 +476,16 @@ impl<'a> Run<'a> {
     }
 
     fn phases(&self, dispatch: Instant, first_byte: Option<Instant>, end: Instant) -> Phases {
-        let between = |from: Option<Instant>, to: Option<Instant>| {
-            Some(to?.saturating_duration_since(from?))
-        };
-        let written = self.written.zip(self.ready).map(|(written, ready)| written.max(ready));
+        let between =
+            |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        let written = self
+            .written
+            .zip(self.ready)
+            .map(|(written, ready)| written.max(ready));
         Phases {
-            schedule: self.dispatch.map(|_| dispatch.saturating_duration_since(self.context.intended)),
+            schedule: self
+                .dispatch
+                .map(|_| dispatch.saturating_duration_since(self.context.intended)),
             dns: self.dial.dns,
             connect: self.dial.connect,
             tls: self.dial.tls,

@@ -90,7 +90,10 @@ impl Answer {
         self.first_byte.get_or_insert(at);
         self.body_bytes += data.len() as u64;
         if self.body_bytes > self.body_limit {
-            let message = format!("the answer is longer than the limit of {} bytes", self.body_limit);
+            let message = format!(
+                "the answer is longer than the limit of {} bytes",
+                self.body_limit
+            );
             return Err(Failed::new(Outcome::Oversized, message));
         }
         let mut frames = std::mem::take(&mut self.frames);
@@ -196,7 +199,8 @@ impl Answer {
         let count = tokens.and_then(|tokens| tokens.usage.output).unwrap_or(0);
         match assertion.min_output_tokens {
             Some(least) if count < least => {
-                let message = format!("the answer has {count} tokens; at least {least} were wanted");
+                let message =
+                    format!("the answer has {count} tokens; at least {least} were wanted");
                 Err(Failed::new(Outcome::Assertion, message))
             }
             _ => Ok(()),

@@ -21,7 +21,9 @@ struct Judged {
 }
 
 fn transcript(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/transcripts").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/transcripts")
+        .join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -49,7 +51,11 @@ fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u
     let ended = fed.and_then(|()| answer.end(at));
     let tokens = answer.tokens(None);
     let verdict = ended.and_then(|()| answer.verdict(&Assertion::default(), tokens.as_ref()));
-    let span = Span { dispatch: start, first_byte: answer.first_byte, end: at };
+    let span = Span {
+        dispatch: start,
+        first_byte: answer.first_byte,
+        end: at,
+    };
     let latency = Latency::of(&answer.timeline, span, None, stream);
     let first = latency.first_token.unwrap_or_default();
     assert!(first <= latency.inference, "a token came after the end");
@@ -82,7 +88,10 @@ fn every_real_stream_is_a_success_with_its_tokens() {
         let judged = judge(runtime, true, [bytes.as_slice()]);
         assert_eq!(judged.verdict, Ok(()), "{name}");
         let output = judged.tokens.unwrap().usage.output.unwrap();
-        assert!(output >= 2 && judged.text_frames >= 2, "{name}: {output} tokens");
+        assert!(
+            output >= 2 && judged.text_frames >= 2,
+            "{name}: {output} tokens"
+        );
         assert!(!judged.visible.is_empty(), "{name}");
         if runtime == "ollama" {
             assert!(judged.server_total.unwrap() > Duration::ZERO, "{name}");
@@ -99,7 +108,10 @@ fn cut_anywhere_before_its_end_a_stream_is_no_success() {
             let judged = judge(runtime, true, [&bytes[..cut]]);
             let outcome = judged.verdict.unwrap_err().outcome;
             let expected = [Outcome::Truncated, Outcome::Malformed];
-            assert!(expected.contains(&outcome), "{name} cut at {cut}: {outcome}");
+            assert!(
+                expected.contains(&outcome),
+                "{name} cut at {cut}: {outcome}"
+            );
         }
     }
 }
@@ -108,7 +120,9 @@ fn split<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
-    cuts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+    cuts.windows(2)
+        .map(|pair| &bytes[pair[0]..pair[1]])
+        .collect()
 }
 
 proptest! {

@@ -41,7 +41,10 @@ impl Board {
     /// Every probe and what is known of it, in label order.
     pub fn snapshot(&self) -> Vec<(ProbeLabels, Standing)> {
         let standings = self.standings.lock();
-        standings.iter().map(|(labels, standing)| (labels.clone(), standing.clone())).collect()
+        standings
+            .iter()
+            .map(|(labels, standing)| (labels.clone(), standing.clone()))
+            .collect()
     }
 }
 

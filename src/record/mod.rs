@@ -106,9 +106,9 @@ impl Recorder {
         self.push(Event::Tick(labels.clone(), tick));
     }
 
-    /// How many events a full queue has dropped.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// The count of events that a full queue has dropped, to be read by others.
+    pub fn dropped(&self) -> Arc<AtomicU64> {
+        self.dropped.clone()
     }
 
     fn push(&self, event: Event) {

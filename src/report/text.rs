@@ -33,7 +33,11 @@ pub fn timeline(run: &Observation, url: &str) -> String {
 }
 
 fn phases(out: &mut String, run: &Observation) {
-    let shown: Vec<_> = run.phases.iter().filter(|(name, _)| *name != "schedule").collect();
+    let shown: Vec<_> = run
+        .phases
+        .iter()
+        .filter(|(name, _)| *name != "schedule")
+        .collect();
     let total: Duration = shown.iter().map(|(_, time)| *time).sum();
     let mut before = Duration::ZERO;
     for (name, time) in shown {
@@ -43,7 +47,12 @@ fn phases(out: &mut String, run: &Observation) {
         };
         let from = column(before).min(BAR - 1);
         let to = column(before + time).clamp(from + 1, BAR);
-        let bar = format!("{}{}{}", "·".repeat(from), "█".repeat(to - from), "·".repeat(BAR - to));
+        let bar = format!(
+            "{}{}{}",
+            "·".repeat(from),
+            "█".repeat(to - from),
+            "·".repeat(BAR - to)
+        );
         let _ = writeln!(out, "  {name:<8} {bar} {:>9}", human(time));
         before += time;
     }
@@ -59,20 +68,40 @@ fn figures(out: &mut String, run: &Observation) {
     let _ = writeln!(out);
     let mut row = |name: &str, value: Option<String>, note: &str| {
         if let Some(value) = value {
-            let note = if note.is_empty() { String::new() } else { format!("  {note}") };
+            let note = if note.is_empty() {
+                String::new()
+            } else {
+                format!("  {note}")
+            };
             let _ = writeln!(out, "  {name:<22} {value:>9}{note}");
         }
     };
     row("first byte", latency.first_byte.map(human), "");
-    row("first token (TTFT)", latency.first_token.map(human), connection);
+    row(
+        "first token (TTFT)",
+        latency.first_token.map(human),
+        connection,
+    );
     if latency.first_visible != latency.first_token {
-        row("first visible token", latency.first_visible.map(human), "after hidden reasoning");
+        row(
+            "first visible token",
+            latency.first_visible.map(human),
+            "after hidden reasoning",
+        );
     }
-    row("per output token", latency.per_output_token.map(human), "TPOT: (last - first) / (n - 1)");
+    row(
+        "per output token",
+        latency.per_output_token.map(human),
+        "TPOT: (last - first) / (n - 1)",
+    );
     row("longest gap", latency.max_stall.map(human), "");
     row("inference (E2E)", Some(human(latency.inference)), "");
     row("decode speed", latency.decode_tps.map(speed), "tokens/s");
-    row("end to end speed", latency.end_to_end_tps.map(speed), "tokens/s");
+    row(
+        "end to end speed",
+        latency.end_to_end_tps.map(speed),
+        "tokens/s",
+    );
     if let Some(sketch) = sketch(&run.gaps) {
         let _ = writeln!(out, "  gaps                   {sketch}");
     }
@@ -100,7 +129,11 @@ fn tokens(out: &mut String, run: &Observation) {
         }
     }
     let arrivals = run.tokens_per_arrival.len();
-    let _ = writeln!(out, "  tokens                 {}, {source}; {arrivals} arrivals", parts.join(", "));
+    let _ = writeln!(
+        out,
+        "  tokens                 {}, {source}; {arrivals} arrivals",
+        parts.join(", ")
+    );
 }
 
 fn server(out: &mut String, run: &Observation) {
@@ -158,7 +191,12 @@ mod tests {
 
     #[test]
     fn times_have_three_digits_and_a_unit() {
-        for (micros, text) in [(123, "0.12 ms"), (12_340, "12.3 ms"), (999_000, "999 ms"), (2_500_000, "2.50 s")] {
+        for (micros, text) in [
+            (123, "0.12 ms"),
+            (12_340, "12.3 ms"),
+            (999_000, "999 ms"),
+            (2_500_000, "2.50 s"),
+        ] {
             assert_eq!(human(Duration::from_micros(micros)), text);
         }
     }

@@ -44,7 +44,9 @@ pub enum DetectError {
         status: u16,
     },
     /// Somebody there, but no runtime that we know.
-    #[error("`{url}` is no runtime that Sonde knows\nhint: name it with `runtime:`; see `sonde probe --help`")]
+    #[error(
+        "`{url}` is no runtime that Sonde knows\nhint: name it with `runtime:`; see `sonde probe --help`"
+    )]
     Unknown {
         /// Where.
         url: String,
@@ -123,8 +125,12 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
         }
     }
     let listed = asker.json("/v1/models").await?;
-    let Some((models, runtime)) = listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?))) else {
-        return Err(DetectError::Unknown { url: endpoint.url() });
+    let Some((models, runtime)) =
+        listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?)))
+    else {
+        return Err(DetectError::Unknown {
+            url: endpoint.url(),
+        });
     };
     Ok(Detection {
         runtime,
@@ -151,10 +157,9 @@ impl Asker<'_> {
             Bytes::new(),
             QUESTION_LIMIT,
         );
-        let (head, body) = asked.await.map_err(|source| DetectError::Unreachable {
-            url: url(),
-            source,
-        })?;
+        let (head, body) = asked
+            .await
+            .map_err(|source| DetectError::Unreachable { url: url(), source })?;
         match head.status.as_u16() {
             status @ (401 | 403) => Err(DetectError::Unauthorized { url: url(), status }),
             200 => Ok(serde_json::from_slice(&body).ok()),
@@ -163,15 +168,24 @@ impl Asker<'_> {
     }
 
     async fn models(&self, runtime: &str) -> Result<Vec<String>, DetectError> {
-        let path = if runtime == "ollama" { "/api/tags" } else { "/v1/models" };
+        let path = if runtime == "ollama" {
+            "/api/tags"
+        } else {
+            "/v1/models"
+        };
         let answer = self.json(path).await?;
-        Ok(answer.and_then(|answer| model_ids(&answer)).unwrap_or_default())
+        Ok(answer
+            .and_then(|answer| model_ids(&answer))
+            .unwrap_or_default())
     }
 }
 
 /// Ids of an OpenAI list (`data[].id`) or names of an Ollama list (`models[].name`).
 fn model_ids(answer: &Value) -> Option<Vec<String>> {
-    let list = answer.get("data").or_else(|| answer.get("models"))?.as_array()?;
+    let list = answer
+        .get("data")
+        .or_else(|| answer.get("models"))?
+        .as_array()?;
     let name = |entry: &Value| {
         let id = entry.get("id").or_else(|| entry.get("name"))?;
         id.as_str().map(str::to_owned)

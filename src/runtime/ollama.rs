@@ -74,9 +74,9 @@ struct OllamaInterpreter;
 impl Interpreter for OllamaInterpreter {
     fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a> {
         match serde_json::from_slice::<Line<'a>>(&frame.data) {
-            Ok(Line { error: Some(error), .. }) if !error.is_null() => {
-                Delta::in_band(error_text(&error))
-            }
+            Ok(Line {
+                error: Some(error), ..
+            }) if !error.is_null() => Delta::in_band(error_text(&error)),
             Ok(line) if line.done.is_none() => Delta::malformed("a line has no `done`"),
             Ok(line) => line.into_delta(),
             Err(error) => Delta::malformed(format!("a line is not the expected JSON: {error}")),

@@ -88,9 +88,9 @@ impl Interpreter for OpenAiInterpreter {
             };
         }
         match serde_json::from_slice::<Body<'a>>(&frame.data) {
-            Ok(Body { error: Some(error), .. }) if !error.is_null() => {
-                Delta::in_band(error_text(&error))
-            }
+            Ok(Body {
+                error: Some(error), ..
+            }) if !error.is_null() => Delta::in_band(error_text(&error)),
             // Some servers send the error object as the event itself, named by the event.
             Ok(body) if body.object.as_ref().is_some_and(|o| o.0 == "error") => {
                 Delta::in_band(body.message.map_or_else(String::new, |m| m.0.into_owned()))
@@ -185,7 +185,9 @@ impl<'a> Body<'a> {
         let Some(choice) = choices.into_iter().next() else {
             return delta;
         };
-        delta.finish = choice.finish_reason.map(|text| FinishReason::parse(&text.0));
+        delta.finish = choice
+            .finish_reason
+            .map(|text| FinishReason::parse(&text.0));
         delta.visible = choice.text.map(|text| text.0);
         if let Some(message) = choice.delta.or(choice.message) {
             let reasoning = message.reasoning_content.or(message.reasoning);
@@ -202,7 +204,9 @@ impl UsageBlock {
         Usage {
             input: self.prompt_tokens,
             output: self.completion_tokens,
-            cached: self.prompt_tokens_details.and_then(|details| details.cached_tokens),
+            cached: self
+                .prompt_tokens_details
+                .and_then(|details| details.cached_tokens),
             reasoning: details
                 .and_then(|details| details.reasoning_tokens)
                 .or(self.reasoning_tokens),
@@ -217,7 +221,9 @@ impl LlamaTimings {
         ServerTimings {
             prefill,
             decode,
-            total: prefill.zip(decode).map(|(prefill, decode)| prefill + decode),
+            total: prefill
+                .zip(decode)
+                .map(|(prefill, decode)| prefill + decode),
             ..ServerTimings::default()
         }
     }
@@ -242,10 +248,14 @@ mod tests {
 
     #[test]
     fn a_role_chunk_carries_no_text() {
-        read(true, r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, |delta| {
-            assert_eq!(delta.visible.as_deref(), Some(""));
-            assert_eq!(delta.fault, None);
-        });
+        read(
+            true,
+            r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
+            |delta| {
+                assert_eq!(delta.visible.as_deref(), Some(""));
+                assert_eq!(delta.fault, None);
+            },
+        );
     }
 
     #[test]
@@ -264,7 +274,10 @@ mod tests {
         let data = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}}"#;
         read(true, data, |delta| {
             let usage = delta.usage.unwrap();
-            assert_eq!((usage.input, usage.output, usage.cached), (Some(9), Some(5), Some(4)));
+            assert_eq!(
+                (usage.input, usage.output, usage.cached),
+                (Some(9), Some(5), Some(4))
+            );
         });
     }
 
@@ -275,7 +288,9 @@ mod tests {
             r#"{"error":"out of memory"}"#,
             r#"{"object":"error","message":"out of memory"}"#,
         ] {
-            read(true, data, |delta| assert_eq!(delta, Delta::in_band("out of memory")));
+            read(true, data, |delta| {
+                assert_eq!(delta, Delta::in_band("out of memory"))
+            });
         }
     }
 
@@ -294,7 +309,10 @@ mod tests {
     #[test]
     fn text_without_escapes_is_borrowed() {
         read(true, r#"{"choices":[{"text":"plain"}]}"#, |delta| {
-            assert!(matches!(delta.visible, Some(std::borrow::Cow::Borrowed("plain"))));
+            assert!(matches!(
+                delta.visible,
+                Some(std::borrow::Cow::Borrowed("plain"))
+            ));
         });
     }
 }

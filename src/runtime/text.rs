@@ -51,7 +51,9 @@ pub(super) fn error_text(error: &Value) -> String {
 /// What the body of an unsuccessful answer says: its `error`, `message` or `detail`, else its start.
 pub(super) fn error_message(body: &[u8]) -> Option<String> {
     if let Ok(Value::Object(map)) = serde_json::from_slice(body) {
-        let known = ["error", "message", "detail"].iter().find_map(|key| map.get(*key));
+        let known = ["error", "message", "detail"]
+            .iter()
+            .find_map(|key| map.get(*key));
         if let Some(value) = known {
             return Some(error_text(value));
         }

@@ -10,9 +10,9 @@ mod cron;
 mod every;
 mod field;
 mod offset;
-mod scheduler;
 #[cfg(test)]
 mod oracle;
+mod scheduler;
 
 pub use cron::CronSchedule;
 pub use every::{EverySchedule, MIN_INTERVAL};

@@ -1,8 +1,8 @@
 //! One task per probe: waits for the next instant, takes a permit, asks the prober for one run, and
 //! accounts for every tick.
 
-use super::offset::{default_spread, stable_offset};
 use super::Schedule;
+use super::offset::{default_spread, stable_offset};
 use crate::base::clock::wall_now;
 use crate::base::label::ProbeLabels;
 use crate::base::shutdown::Shutdown;
@@ -123,7 +123,9 @@ impl Fleet {
     /// Each target's permits for runs in flight.
     pub fn permits(&self) -> HashMap<Arc<str>, Arc<Semaphore>> {
         let permits = self.permits.iter();
-        permits.map(|(target, (_, permits))| (target.clone(), permits.clone())).collect()
+        permits
+            .map(|(target, (_, permits))| (target.clone(), permits.clone()))
+            .collect()
     }
 
     fn start(&mut self, plan: ProbePlan) -> Running {
@@ -137,14 +139,24 @@ impl Fleet {
             permits: self.permits_of(&plan.probe),
             stop: stop.clone(),
         };
-        self.shutdown.tracker().spawn_on(ticker.run(), &self.runtime);
+        self.shutdown
+            .tracker()
+            .spawn_on(ticker.run(), &self.runtime);
         Running { plan, stop }
     }
 
     fn permits_of(&mut self, probe: &Probe) -> Arc<Semaphore> {
         let target = &probe.target.settings;
-        let fresh = || (target.max_in_flight, Arc::new(Semaphore::new(target.max_in_flight)));
-        let entry = self.permits.entry(target.name.clone()).or_insert_with(fresh);
+        let fresh = || {
+            (
+                target.max_in_flight,
+                Arc::new(Semaphore::new(target.max_in_flight)),
+            )
+        };
+        let entry = self
+            .permits
+            .entry(target.name.clone())
+            .or_insert_with(fresh);
         if entry.0 != target.max_in_flight {
             *entry = fresh();
         }
@@ -181,7 +193,8 @@ impl Ticker {
             if lag > grace {
                 self.recorder.tick(labels, Tick::Missed(MissReason::Late));
             } else if in_flight.as_ref().is_some_and(|run| !run.is_finished()) {
-                self.recorder.tick(labels, Tick::Skipped(SkipReason::Overlap));
+                self.recorder
+                    .tick(labels, Tick::Skipped(SkipReason::Overlap));
             } else {
                 in_flight = Some(self.launch(intended, lag, next));
             }
@@ -197,7 +210,12 @@ impl Ticker {
         next.checked_add(offset).ok()
     }
 
-    fn launch(&self, intended: Timestamp, lag: Duration, next: Option<Timestamp>) -> JoinHandle<()> {
+    fn launch(
+        &self,
+        intended: Timestamp,
+        lag: Duration,
+        next: Option<Timestamp>,
+    ) -> JoinHandle<()> {
         let now = Instant::now();
         let context = RunContext {
             trigger: Trigger::Schedule,
@@ -253,7 +271,10 @@ impl Launch {
                 return;
             }
         };
-        let guard = RunGuard { launch: &self, done: false };
+        let guard = RunGuard {
+            launch: &self,
+            done: false,
+        };
         let observation = self.prober.run(&self.probe, self.context.clone()).await;
         guard.finish(observation);
         drop(permit);

@@ -75,8 +75,8 @@ impl Dialer {
             return Ok(Self { tls: None });
         };
         let name = settings.server_name.as_ref().unwrap_or(&endpoint.host);
-        let server_name = ServerName::try_from(name.clone())
-            .map_err(|_| TlsError::ServerName(name.clone()))?;
+        let server_name =
+            ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))?;
         let config: Arc<ClientConfig> = tls::client_config(settings)?;
         Ok(Self {
             tls: Some((TlsConnector::from(config), server_name)),

@@ -39,7 +39,9 @@ pub enum ExchangeError {
     #[error("the answer is not HTTP: {0}")]
     Protocol(String),
     /// The response head exceeds its limit.
-    #[error("the response head is longer than {READ_BUFFER} bytes or has more than {MAX_HEADERS} fields")]
+    #[error(
+        "the response head is longer than {READ_BUFFER} bytes or has more than {MAX_HEADERS} fields"
+    )]
     HeadTooLarge,
 }
 
@@ -91,7 +93,10 @@ impl Connection {
     ///
     /// # Errors
     /// When the peer goes away or does not speak HTTP. Time limits are the caller's.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<ResponseHead, ExchangeError> {
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<ResponseHead, ExchangeError> {
         let mut response = Box::pin(self.sender.send_request(request));
         let driver = &mut self.driver;
         let response = poll_fn(|cx| alternate(cx, driver, |cx| response.as_mut().poll(cx)))
@@ -115,7 +120,8 @@ impl Connection {
                 return Ok(None);
             };
             let driver = &mut self.driver;
-            let frame = poll_fn(|cx| alternate(cx, driver, |cx| Pin::new(&mut *body).poll_frame(cx)));
+            let frame =
+                poll_fn(|cx| alternate(cx, driver, |cx| Pin::new(&mut *body).poll_frame(cx)));
             let Some(frame) = frame.await else {
                 self.body = None;
                 return Ok(None);

@@ -86,7 +86,10 @@ fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, RequestError> {
     let text = match auth {
         Auth::None => return Ok(None),
         Auth::Bearer(source) => {
-            format!("Bearer {}", source.read().map_err(RequestError::Secret)?.expose())
+            format!(
+                "Bearer {}",
+                source.read().map_err(RequestError::Secret)?.expose()
+            )
         }
         Auth::Basic { username, password } => {
             let password = password.read().map_err(RequestError::Secret)?;

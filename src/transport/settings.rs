@@ -117,7 +117,10 @@ impl Endpoint {
             None if has_port => return Err(EndpointError::Syntax),
             None => default_port,
         };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
         if host.is_empty() || port == 0 {
             return Err(EndpointError::Syntax);
         }
@@ -158,8 +161,18 @@ mod tests {
     #[test]
     fn a_url_is_taken_apart_and_put_together_again() {
         for (url, host, port, again) in [
-            ("http://127.0.0.1:11434", "127.0.0.1", 11434, "http://127.0.0.1:11434"),
-            ("https://llm.example/v2/", "llm.example", 443, "https://llm.example/v2"),
+            (
+                "http://127.0.0.1:11434",
+                "127.0.0.1",
+                11434,
+                "http://127.0.0.1:11434",
+            ),
+            (
+                "https://llm.example/v2/",
+                "llm.example",
+                443,
+                "https://llm.example/v2",
+            ),
             ("http://[::1]:8000/", "::1", 8000, "http://[::1]:8000"),
         ] {
             let endpoint = Endpoint::parse(url).unwrap();

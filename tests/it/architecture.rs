@@ -30,7 +30,9 @@ const PEERS: &[(&str, &str)] = &[("metrics", "slo"), ("cli", "app"), ("cli", "si
 
 fn layer(module: &str) -> u8 {
     let known = LAYERS.iter().find(|(name, _)| *name == module);
-    known.unwrap_or_else(|| panic!("`{module}` has no layer; give it one here")).1
+    known
+        .unwrap_or_else(|| panic!("`{module}` has no layer; give it one here"))
+        .1
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -50,7 +52,10 @@ fn imports(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split("crate::").skip(1))
-        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next())
+        .filter_map(|rest| {
+            rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+        })
         .filter(|name| !name.is_empty())
 }
 
@@ -68,16 +73,27 @@ fn every_import_points_down() {
         }
         let text = fs::read_to_string(&path).unwrap();
         // Tests may look wherever they like.
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default();
         for import in imports(code) {
             let own = import == module || PEERS.contains(&(module, import));
-            let most = if module == "simulate" { 1 } else { layer(module).saturating_sub(1) };
+            let most = if module == "simulate" {
+                1
+            } else {
+                layer(module).saturating_sub(1)
+            };
             if !own && layer(import) > most {
                 wrong.push(format!("{}: {module} imports {import}", relative.display()));
             }
         }
     }
-    assert!(wrong.is_empty(), "imports against the layers:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "imports against the layers:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
@@ -89,7 +105,10 @@ fn every_module_has_a_layer_and_a_line_in_the_crates_page() {
         if path.is_dir() {
             let name = path.file_name().unwrap().to_str().unwrap();
             layer(name);
-            assert!(page.contains(&format!("[`{name}`]")), "{name} is not in the crate doc");
+            assert!(
+                page.contains(&format!("[`{name}`]")),
+                "{name} is not in the crate doc"
+            );
         }
     }
 }

@@ -61,10 +61,21 @@ impl Daemon {
             Ok(address) => address,
             Err(_) => panic!("{}", task.await.unwrap().unwrap_err()),
         };
-        Self { address, folder, file, shutdown, task }
+        Self {
+            address,
+            folder,
+            file,
+            shutdown,
+            task,
+        }
     }
 
-    async fn request(&self, method: Method, path: &str, accept: &'static str) -> (StatusCode, String) {
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &'static str,
+    ) -> (StatusCode, String) {
         self.request_with(method, path, &[(ACCEPT, accept)]).await
     }
 
@@ -76,12 +87,15 @@ impl Daemon {
     ) -> (StatusCode, String) {
         let mut endpoint = Endpoint::parse(&format!("http://{}", self.address)).unwrap();
         for (name, value) in headers {
-            endpoint.headers.push((name.clone(), HeaderValue::from_static(value)));
+            endpoint
+                .headers
+                .push((name.clone(), HeaderValue::from_static(value)));
         }
         let dialer = Dialer::new(&endpoint).unwrap();
         let limit = Duration::from_secs(10);
-        let (head, body) =
-            ask(&endpoint, &dialer, method, path, Bytes::new(), limit).await.unwrap();
+        let (head, body) = ask(&endpoint, &dialer, method, path, Bytes::new(), limit)
+            .await
+            .unwrap();
         (head.status, String::from_utf8_lossy(&body).into_owned())
     }
 
@@ -118,7 +132,9 @@ fn series(text: &str) -> BTreeMap<String, f64> {
 
 /// The sum of a family's series whose labels contain all of these.
 fn sum(series: &BTreeMap<String, f64>, family: &str, labels: &[&str]) -> f64 {
-    let of_family = series.iter().filter(|(name, _)| name.split('{').next() == Some(family));
+    let of_family = series
+        .iter()
+        .filter(|(name, _)| name.split('{').next() == Some(family));
     of_family
         .filter(|(name, _)| labels.iter().all(|label| name.contains(label)))
         .map(|(_, value)| value)
@@ -171,13 +187,22 @@ async fn runs_are_exposed_and_every_tick_is_accounted_for() {
     let (scheduled, ended) = accounts(&metrics, "a");
     assert_eq!(scheduled, ended);
     assert_eq!(sum(&metrics, "llm_probe_failures_total", &[]), 0.0);
-    let failures = metrics.keys().filter(|name| name.starts_with("llm_probe_failures_total"));
-    assert_eq!(failures.count(), 20, "the zero series of every reason exist");
+    let failures = metrics
+        .keys()
+        .filter(|name| name.starts_with("llm_probe_failures_total"));
+    assert_eq!(
+        failures.count(),
+        20,
+        "the zero series of every reason exist"
+    );
     let runs = sum(&metrics, "llm_probe_runs_total", &[]);
     let judged = sum(&metrics, "llm_probe_slo_events_total", &["slo=\"fast\""]);
     assert_eq!(judged, runs);
     let ttft = "llm_probe_time_to_first_token_seconds_bucket";
-    assert!(sum(&metrics, ttft, &["kind=\"any\"", "le=\"0.333\""]) >= 3.0, "a threshold is an edge");
+    assert!(
+        sum(&metrics, ttft, &["kind=\"any\"", "le=\"0.333\""]) >= 3.0,
+        "a threshold is an edge"
+    );
     for gauge in [
         "llm_probe_success",
         "llm_probe_last_run_timestamp_seconds",
@@ -188,7 +213,10 @@ async fn runs_are_exposed_and_every_tick_is_accounted_for() {
     ] {
         assert!(sum(&metrics, gauge, &[]) > 0.0, "{gauge}");
     }
-    assert_eq!(sum(&metrics, "llm_probe_target_info", &["tier=\"gold\""]), 1.0);
+    assert_eq!(
+        sum(&metrics, "llm_probe_target_info", &["tier=\"gold\""]),
+        1.0
+    );
     daemon.stop().await;
 }
 
@@ -220,18 +248,31 @@ async fn a_reload_keeps_counters_of_unchanged_probes_and_ends_series_of_removed_
     write_atomically(&daemon.file, &config(&[("a", &server)]));
     assert_eq!(daemon.reload().await.0, StatusCode::OK);
     let after = daemon.metrics().await;
-    assert!(!after.keys().any(|name| name.contains("target=\"b\"")), "b has ended");
-    let of_a = |metrics: &BTreeMap<String, f64>| sum(metrics, "llm_probe_runs_total", &["target=\"a\""]);
+    assert!(
+        !after.keys().any(|name| name.contains("target=\"b\"")),
+        "b has ended"
+    );
+    let of_a =
+        |metrics: &BTreeMap<String, f64>| sum(metrics, "llm_probe_runs_total", &["target=\"a\""]);
     assert!(of_a(&after) >= of_a(&before), "a goes on");
 
-    write_atomically(&daemon.file, "targets: [{name: a, url: 'ftp://nowhere', modle: x}]");
+    write_atomically(
+        &daemon.file,
+        "targets: [{name: a, url: 'ftp://nowhere', modle: x}]",
+    );
     let (status, problems) = daemon.reload().await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(problems.contains("targets[0].url") && problems.contains("modle"), "{problems}");
+    assert!(
+        problems.contains("targets[0].url") && problems.contains("modle"),
+        "{problems}"
+    );
     let still = daemon.metrics().await;
     assert_eq!(sum(&still, "sonde_config_last_reload_successful", &[]), 0.0);
     assert!(of_a(&still) >= of_a(&after));
-    assert!(daemon.get("/").await.contains("targets[0].url"), "the page says why");
+    assert!(
+        daemon.get("/").await.contains("targets[0].url"),
+        "the page says why"
+    );
     daemon.stop().await;
 }
 
@@ -273,7 +314,10 @@ async fn a_config_maps_symlink_swap_is_noticed() {
     std::fs::rename(folder.join("..fresh"), &data).unwrap();
     eventually("target c", async || {
         let metrics = daemon.metrics().await;
-        metrics.keys().any(|name| name.contains("target=\"c\"")).then_some(())
+        metrics
+            .keys()
+            .any(|name| name.contains("target=\"c\""))
+            .then_some(())
     })
     .await;
     daemon.stop().await;
@@ -285,8 +329,9 @@ async fn a_run_on_demand_answers_with_its_own_metrics() {
     let daemon = Daemon::start(&config(&[("a", &server)])).await;
     let timeout = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
     let headers = [(timeout, "5")];
-    let (status, text) =
-        daemon.request_with(Method::GET, "/probe?target=a&scenario=chat", &headers).await;
+    let (status, text) = daemon
+        .request_with(Method::GET, "/probe?target=a&scenario=chat", &headers)
+        .await;
     assert_eq!(status, StatusCode::OK);
     let metrics = series(&text);
     assert_eq!(sum(&metrics, "llm_probe_success", &[]), 1.0, "{text}");
@@ -309,13 +354,25 @@ async fn an_unknown_target_is_probed_as_soon_as_it_answers_and_readiness_never_w
         "scenarios: [{{name: chat, schedule: '@every 1s', workload: {{kind: fixed, prompt: Hi, output_tokens: 4}}}}]\ntargets: [{{name: late, url: 'http://{address}'}}]\n"
     );
     let daemon = Daemon::start(&text).await;
-    assert_eq!(daemon.request(Method::GET, "/-/ready", "*/*").await.0, StatusCode::OK);
-    assert_eq!(daemon.request(Method::GET, "/-/healthy", "*/*").await.0, StatusCode::OK);
+    assert_eq!(
+        daemon.request(Method::GET, "/-/ready", "*/*").await.0,
+        StatusCode::OK
+    );
+    assert_eq!(
+        daemon.request(Method::GET, "/-/healthy", "*/*").await.0,
+        StatusCode::OK
+    );
     eventually("the page says why", async || {
-        daemon.get("/").await.contains("does not answer").then_some(())
+        daemon
+            .get("/")
+            .await
+            .contains("does not answer")
+            .then_some(())
     })
     .await;
-    let simulator = sonde::simulate::Simulator::bind(address, quick()).await.unwrap();
+    let simulator = sonde::simulate::Simulator::bind(address, quick())
+        .await
+        .unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     simulator.serve(stop.clone(), &tokio_util::task::TaskTracker::new());
     eventually("a run", async || {

@@ -1,4 +1,11 @@
 //! The one integration binary.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "clippy excuses functions marked as tests only, and helpers are tests too"
+)]
 
 mod architecture;
 mod daemon;

@@ -26,7 +26,10 @@ async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observat
         Fault::EarlyRole => Duration::from_secs(5),
         _ => Duration::from_millis(700),
     };
-    scenario.limits = Limits { frame_bytes: 64 * 1024, ..Limits::default() };
+    scenario.limits = Limits {
+        frame_bytes: 64 * 1024,
+        ..Limits::default()
+    };
     run(&probe(target, scenario)).await
 }
 
@@ -91,19 +94,30 @@ async fn a_good_run_has_every_figure() {
     let server = simulate(quick()).await;
     for runtime in DIALECTS {
         let observation = run(&probe(target(runtime, &server.url()), scenario())).await;
-        assert_eq!(observation.outcome, Outcome::Success, "{:?}", observation.failure);
+        assert_eq!(
+            observation.outcome,
+            Outcome::Success,
+            "{:?}",
+            observation.failure
+        );
         let latency = observation.latency;
         let first = latency.first_token.unwrap();
         assert!(first >= Duration::from_millis(20), "{first:?}");
         assert!(latency.first_byte.unwrap() <= first);
         assert_eq!(observation.tokens.unwrap().usage.output, Some(12));
-        assert_eq!(observation.gaps.len() + 1, observation.tokens_per_arrival.len());
+        assert_eq!(
+            observation.gaps.len() + 1,
+            observation.tokens_per_arrival.len()
+        );
         assert!(latency.decode_tps.unwrap() > 50.0);
         assert_eq!(observation.connection, ConnectionState::Cold);
         let phases = observation.phases;
         assert!(phases.connect.is_some() && phases.send.is_some() && phases.stream.is_some());
         assert_eq!((phases.dns, phases.tls), (None, None));
-        let log = server.requests.find(&observation.run_id.to_string()).unwrap();
+        let log = server
+            .requests
+            .find(&observation.run_id.to_string())
+            .unwrap();
         assert_eq!(log.token_times.len(), 12);
     }
 }
@@ -130,7 +144,12 @@ async fn without_a_stream_there_is_inference_time_only() {
         let mut scenario = scenario();
         scenario.stream = false;
         let observation = run(&probe(target(runtime, &server.url()), scenario)).await;
-        assert_eq!(observation.outcome, Outcome::Success, "{:?}", observation.failure);
+        assert_eq!(
+            observation.outcome,
+            Outcome::Success,
+            "{:?}",
+            observation.failure
+        );
         assert_eq!(observation.latency.first_token, None);
         assert!(observation.latency.end_to_end_tps.is_some());
         assert!(observation.gaps.is_empty());
@@ -144,8 +163,17 @@ async fn nobody_there_is_refused_and_a_false_name_is_dns() {
     drop(free);
     let observation = run(&probe(target("openai", &url), scenario())).await;
     assert_eq!(observation.outcome, Outcome::Refused);
-    let observation = run(&probe(target("openai", "http://no-such-host.invalid"), scenario())).await;
-    assert_eq!(observation.outcome, Outcome::Dns, "{:?}", observation.failure);
+    let observation = run(&probe(
+        target("openai", "http://no-such-host.invalid"),
+        scenario(),
+    ))
+    .await;
+    assert_eq!(
+        observation.outcome,
+        Outcome::Dns,
+        "{:?}",
+        observation.failure
+    );
 }
 
 #[tokio::test]
@@ -162,15 +190,24 @@ async fn a_slow_stream_runs_into_the_total_limit() {
     };
     let observation = run(&probe(target("openai", &server.url()), scenario)).await;
     assert_eq!(observation.outcome, Outcome::TimeoutTotal);
-    assert!(observation.latency.first_token.is_some(), "what was seen is kept");
+    assert!(
+        observation.latency.first_token.is_some(),
+        "what was seen is kept"
+    );
 }
 
 #[tokio::test]
 async fn an_answer_must_meet_the_assertion() {
     let server = simulate(quick()).await;
     for assertion in [
-        Assertion { contains: Some("no such words".to_owned()), min_output_tokens: None },
-        Assertion { contains: None, min_output_tokens: Some(13) },
+        Assertion {
+            contains: Some("no such words".to_owned()),
+            min_output_tokens: None,
+        },
+        Assertion {
+            contains: None,
+            min_output_tokens: Some(13),
+        },
     ] {
         let mut scenario = scenario();
         scenario.assertion = assertion;
@@ -185,7 +222,9 @@ async fn a_cancelled_run_still_leaves_its_observation() {
     let probe = probe(target("openai", &server.url()), scenario());
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let observation = Prober::default().run(&probe, RunContext::on_demand(cancel)).await;
+    let observation = Prober::default()
+        .run(&probe, RunContext::on_demand(cancel))
+        .await;
     assert_eq!(observation.outcome, Outcome::Cancelled);
 }
 

@@ -50,7 +50,11 @@ pub async fn simulate(character: Character) -> Runtime {
     let (address, requests) = (simulator.local_addr(), simulator.requests());
     let stop = CancellationToken::new();
     simulator.serve(stop.clone(), &TaskTracker::new());
-    Runtime { address, requests, stop }
+    Runtime {
+        address,
+        requests,
+        stop,
+    }
 }
 
 /// A scenario whose deadlines suit a test.
@@ -101,7 +105,10 @@ pub fn probe(target: TargetSettings, scenario: ScenarioSettings) -> Probe {
         dialer: Dialer::new(&target.endpoint).unwrap(),
         settings: target,
     };
-    Probe::new(Arc::new(target), Arc::new(Scenario::build(scenario).unwrap()))
+    Probe::new(
+        Arc::new(target),
+        Arc::new(Scenario::build(scenario).unwrap()),
+    )
 }
 
 pub async fn run(probe: &Probe) -> Observation {
@@ -116,7 +123,10 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
         if let Some(found) = check().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < patience, "{what}: not within 20 s");
+        assert!(
+            tokio::time::Instant::now() < patience,
+            "{what}: not within 20 s"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

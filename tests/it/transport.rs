@@ -31,7 +31,11 @@ impl Authority {
         let certificate = params.self_signed(&key).unwrap();
         std::fs::write(folder.join("ca.pem"), certificate.pem()).unwrap();
         let issuer = Issuer::new(params, key);
-        Self { folder, issuer, certificate }
+        Self {
+            folder,
+            issuer,
+            certificate,
+        }
     }
 
     fn sign(&self, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
@@ -78,9 +82,13 @@ async fn tls_in_front_of(backend: SocketAddr, authority: &Authority, mutual: boo
         while let Ok((socket, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::task::spawn(async move {
-                let Ok(mut front) = acceptor.accept(socket).await else { return };
+                let Ok(mut front) = acceptor.accept(socket).await else {
+                    return;
+                };
                 let mut back = TcpStream::connect(backend).await.unwrap();
-                tokio::io::copy_bidirectional(&mut front, &mut back).await.ok();
+                tokio::io::copy_bidirectional(&mut front, &mut back)
+                    .await
+                    .ok();
             });
         }
     });
@@ -98,20 +106,44 @@ async fn a_private_authority_is_trusted_when_it_is_named_and_only_then() {
     let server = simulate(quick()).await;
     let authority = Authority::new("private");
     let front = tls_in_front_of(server.address, &authority, false).await;
-    let trusting = TlsSettings { ca_file: authority.file("ca.pem"), ..TlsSettings::default() };
+    let trusting = TlsSettings {
+        ca_file: authority.file("ca.pem"),
+        ..TlsSettings::default()
+    };
     let observation = run(&probe(https(front, trusting), scenario())).await;
-    assert_eq!(observation.outcome, Outcome::Success, "{:?}", observation.failure);
+    assert_eq!(
+        observation.outcome,
+        Outcome::Success,
+        "{:?}",
+        observation.failure
+    );
     assert!(observation.phases.tls.unwrap() > Duration::ZERO);
     assert!(observation.phases.dns.is_some(), "localhost is a name");
 
     let stranger = Authority::new("stranger");
-    let doubting = TlsSettings { ca_file: stranger.file("ca.pem"), ..TlsSettings::default() };
+    let doubting = TlsSettings {
+        ca_file: stranger.file("ca.pem"),
+        ..TlsSettings::default()
+    };
     let observation = run(&probe(https(front, doubting), scenario())).await;
-    assert_eq!(observation.outcome, Outcome::Tls, "{:?}", observation.failure);
+    assert_eq!(
+        observation.outcome,
+        Outcome::Tls,
+        "{:?}",
+        observation.failure
+    );
 
-    let careless = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+    let careless = TlsSettings {
+        insecure_skip_verify: true,
+        ..TlsSettings::default()
+    };
     let observation = run(&probe(https(front, careless), scenario())).await;
-    assert_eq!(observation.outcome, Outcome::Success, "{:?}", observation.failure);
+    assert_eq!(
+        observation.outcome,
+        Outcome::Success,
+        "{:?}",
+        observation.failure
+    );
 }
 
 #[tokio::test]
@@ -120,14 +152,22 @@ async fn a_client_certificate_opens_the_door() {
     let authority = Authority::new("mutual");
     let front = tls_in_front_of(server.address, &authority, true).await;
     authority.sign("probe");
-    let bare = TlsSettings { ca_file: authority.file("ca.pem"), ..TlsSettings::default() };
+    let bare = TlsSettings {
+        ca_file: authority.file("ca.pem"),
+        ..TlsSettings::default()
+    };
     let with_certificate = TlsSettings {
         cert_file: authority.file("leaf.pem"),
         key_file: authority.file("leaf.key"),
         ..bare.clone()
     };
     let observation = run(&probe(https(front, with_certificate), scenario())).await;
-    assert_eq!(observation.outcome, Outcome::Success, "{:?}", observation.failure);
+    assert_eq!(
+        observation.outcome,
+        Outcome::Success,
+        "{:?}",
+        observation.failure
+    );
     let observation = run(&probe(https(front, bare), scenario())).await;
     assert!(!observation.outcome.is_success());
 }
@@ -135,9 +175,17 @@ async fn a_client_certificate_opens_the_door() {
 #[tokio::test]
 async fn tls_where_none_is_spoken_fails_as_tls_and_silence_as_a_connect_timeout() {
     let server = simulate(quick()).await;
-    let careless = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+    let careless = TlsSettings {
+        insecure_skip_verify: true,
+        ..TlsSettings::default()
+    };
     let observation = run(&probe(https(server.address, careless.clone()), scenario())).await;
-    assert_eq!(observation.outcome, Outcome::Tls, "{:?}", observation.failure);
+    assert_eq!(
+        observation.outcome,
+        Outcome::Tls,
+        "{:?}",
+        observation.failure
+    );
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut scenario = scenario();
@@ -154,8 +202,14 @@ async fn a_warm_run_reuses_its_connection_and_a_cold_one_never_does() {
     warm.connection = ConnectionPolicy::Warm;
     let warm = probe(target("openai", &server.url()), warm);
     let first = run(&warm).await;
-    assert_eq!((first.connection, first.reused), (ConnectionState::Warm, false));
-    assert!(first.phases.connect.is_some(), "it was set up, before dispatch");
+    assert_eq!(
+        (first.connection, first.reused),
+        (ConnectionState::Warm, false)
+    );
+    assert!(
+        first.phases.connect.is_some(),
+        "it was set up, before dispatch"
+    );
     let second = run(&warm).await;
     assert_eq!(second.outcome, Outcome::Success, "{:?}", second.failure);
     assert!(second.reused);
@@ -164,7 +218,10 @@ async fn a_warm_run_reuses_its_connection_and_a_cold_one_never_does() {
     let cold = probe(target("openai", &server.url()), scenario());
     for _ in 0..2 {
         let observation = run(&cold).await;
-        assert_eq!((observation.connection, observation.reused), (ConnectionState::Cold, false));
+        assert_eq!(
+            (observation.connection, observation.reused),
+            (ConnectionState::Cold, false)
+        );
         assert!(observation.phases.connect.is_some());
     }
 }
@@ -180,20 +237,35 @@ async fn a_connection_that_the_peer_has_closed_is_not_used_again() {
     drop(server);
     // The port is free again as soon as the old server has noticed.
     let again = crate::support::eventually("the port is free", async || {
-        let character = sonde::simulate::Character { models: vec!["sim".into()], ..quick() };
-        sonde::simulate::Simulator::bind(address, character).await.ok()
+        let character = sonde::simulate::Character {
+            models: vec!["sim".into()],
+            ..quick()
+        };
+        sonde::simulate::Simulator::bind(address, character)
+            .await
+            .ok()
     });
     let stop = tokio_util::sync::CancellationToken::new();
-    again.await.serve(stop.clone(), &tokio_util::task::TaskTracker::new());
+    again
+        .await
+        .serve(stop.clone(), &tokio_util::task::TaskTracker::new());
     let observation = run(&probe).await;
-    assert_eq!(observation.outcome, Outcome::Success, "{:?}", observation.failure);
+    assert_eq!(
+        observation.outcome,
+        Outcome::Success,
+        "{:?}",
+        observation.failure
+    );
     assert!(!observation.reused);
     stop.cancel();
 }
 
 #[tokio::test]
 async fn a_bearer_file_is_read_anew_for_every_run() {
-    let guarded = sonde::simulate::Character { api_key: Some("second".into()), ..quick() };
+    let guarded = sonde::simulate::Character {
+        api_key: Some("second".into()),
+        ..quick()
+    };
     let server = simulate(guarded).await;
     let path = std::env::temp_dir().join(format!("sonde-{}-bearer", std::process::id()));
     let mut settings = target("openai", &server.url());
@@ -218,7 +290,13 @@ async fn a_runtime_is_found_by_asking() {
         let server = simulate(Character { flavor, ..quick() }).await;
         let endpoint = Endpoint::parse(&server.url()).unwrap();
         let dialer = sonde::transport::Dialer::new(&endpoint).unwrap();
-        let found = sonde::runtime::detect::detect(&endpoint, &dialer).await.unwrap();
-        assert_eq!((found.runtime.name, found.models.len()), (name, 1), "{found:?}");
+        let found = sonde::runtime::detect::detect(&endpoint, &dialer)
+            .await
+            .unwrap();
+        assert_eq!(
+            (found.runtime.name, found.models.len()),
+            (name, 1),
+            "{found:?}"
+        );
     }
 }
