@@ -2,7 +2,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "clippy excuses functions marked as tests only, and helpers are tests too"
 )]
