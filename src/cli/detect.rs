@@ -37,7 +37,7 @@ impl EndpointArgs {
         environment: &Environment,
     ) -> Result<(Endpoint, Dialer), CliError> {
         let mut endpoint = Endpoint::parse(&self.url)
-            .map_err(|error| CliError::Usage(format!("`{}` is {error}", self.url)))?;
+            .map_err(|error| CliError::Usage(format!("`{}` {error}", self.url)))?;
         if let Some(name) = &self.bearer_env {
             let token = environment.get(name).map(Secret::new).ok_or_else(|| {
                 CliError::Usage(format!("`--bearer-env {name}`: that variable is not set"))

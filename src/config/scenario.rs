@@ -124,10 +124,7 @@ fn scenario(
         limits: limit_settings(place, limits.unwrap_or_default(), context),
         assertion: assertion(place, expect.unwrap_or_default(), output_tokens, context),
     };
-    let scenario = match context.findings.has_below(place) {
-        true => None,
-        false => build(place, settings, context),
-    };
+    let scenario = build(place, settings, context);
     let plan = scenario
         .zip(cadence)
         .map(|(scenario, cadence)| ScenarioPlan {

@@ -178,10 +178,10 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
                 Ok(_) => format!("write `{guess}`"),
                 Err(_) => "write scheme, host and port".to_owned(),
             };
-            Problem::new(key, format!("is {}", EndpointError::Syntax), remedy)
+            Problem::new(key, EndpointError::Syntax, remedy)
         }
         Err(EndpointError::Syntax) => {
-            let rule = format!("is {}", EndpointError::Syntax);
+            let rule = EndpointError::Syntax;
             Problem::new(key, rule, "write scheme, host and port")
         }
         Err(EndpointError::Scheme) => {

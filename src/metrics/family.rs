@@ -34,7 +34,7 @@ pub struct FamilySpec {
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
-    /// Label names, in order. [`PROBE`] stands for the four of every probe.
+    /// Label names, in order. A probe's are its four, then more.
     pub labels: &'static [&'static str],
     /// What it is, with its unit and definition. No full stop at the end.
     pub help: &'static str,

@@ -27,7 +27,10 @@ pub(super) fn families() -> Vec<FamilySpec> {
 
 /// Samples of a family that samplers declare.
 pub(super) fn collect(spec: &FamilySpec, state: &State, samples: &mut Samples) {
-    let readings = state.samplers.iter().flat_map(|report| &report.readings);
+    let readings = state
+        .samplers
+        .iter()
+        .flat_map(|(report, _)| &report.readings);
     for reading in readings.filter(|reading| reading.family == spec.name) {
         let labels = reading
             .labels
@@ -50,7 +53,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         labels: &["sampler"],
         help: "Whether a sampler's last sample succeeded; absent where the machine does not support it",
         collect: |state, samples| {
-            for report in state.samplers.iter().filter(|report| report.supported) {
+            for (report, _) in state.samplers.iter().filter(|(report, _)| report.supported) {
                 let labels = Labels::default().with("sampler", report.sampler);
                 samples.gauge(labels, Some(f64::from(u8::from(report.success))));
             }
@@ -62,22 +65,21 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         labels: &["sampler"],
         help: "How long a sampler's last sample took",
         collect: |state, samples| {
-            for report in state.samplers.iter().filter(|report| report.supported) {
+            for (report, _) in state.samplers.iter().filter(|(report, _)| report.supported) {
                 let labels = Labels::default().with("sampler", report.sampler);
                 samples.gauge(labels, Some(report.duration.as_secs_f64()));
             }
         },
     },
     FamilySpec {
-        name: "sonde_sampler_age_seconds",
+        name: "sonde_sampler_last_sample_timestamp_seconds",
         kind: Kind::Gauge,
         labels: &["sampler"],
-        help: "Age of a sampler's readings at the scrape",
+        help: "When a sampler's readings were taken, Unix time",
         collect: |state, samples| {
-            for report in state.samplers.iter().filter(|report| report.supported) {
+            for (report, taken) in state.samplers.iter().filter(|(report, _)| report.supported) {
                 let labels = Labels::default().with("sampler", report.sampler);
-                let age = state.now.saturating_duration_since(report.taken);
-                samples.gauge(labels, Some(age.as_secs_f64()));
+                samples.gauge(labels, Some(*taken));
             }
         },
     },
@@ -87,7 +89,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         labels: &["sampler"],
         help: "Samples that failed; a sampler that the machine does not support has none",
         collect: |state, samples| {
-            for report in state.samplers.iter().filter(|report| report.supported) {
+            for (report, _) in state.samplers.iter().filter(|(report, _)| report.supported) {
                 let labels = Labels::default().with("sampler", report.sampler);
                 samples.counter(labels, report.errors_total as f64, state.started);
             }

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// What of the exposition can be switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +65,10 @@ pub struct State {
     pub(super) started: Timestamp,
     pub(super) probes: BTreeMap<ProbeLabels, ProbeSeries>,
     pub(super) targets: Vec<TargetFacts>,
-    pub(super) samplers: Vec<SamplerReport>,
+    /// What each sampler said, and when (Unix time).
+    pub(super) samplers: Vec<(SamplerReport, f64)>,
     pub(super) reload: ReloadState,
     pub(super) dropped_events: u64,
-    pub(super) now: Instant,
     settings: MetricsSettings,
 }
 
@@ -95,7 +94,6 @@ impl Store {
                     last_success: now,
                 },
                 dropped_events: 0,
-                now: Instant::now(),
                 settings,
             }),
         }
@@ -144,7 +142,13 @@ impl Store {
 
     /// Replaces what the samplers said.
     pub fn set_samplers(&self, reports: Vec<SamplerReport>) {
-        self.state.lock().samplers = reports;
+        let now = unix_seconds(wall_now());
+        let dated = reports.into_iter().map(|report| {
+            let taken = now - report.taken.elapsed().as_secs_f64();
+            (report, taken)
+        });
+        let dated = dated.collect();
+        self.state.lock().samplers = dated;
     }
 
     /// Writes every family that has samples.
@@ -166,7 +170,6 @@ impl Store {
         wanted: impl Fn(&FamilySpec) -> bool,
     ) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.now = Instant::now();
         state.dropped_events = self.dropped.load(Ordering::Relaxed);
         for spec in catalogue() {
             let disabled = state

@@ -3,10 +3,12 @@
 mod observation;
 mod outcome;
 mod prober;
+mod run;
 mod settings;
 mod stream;
 #[cfg(test)]
 mod transcripts;
+mod verdict;
 
 pub use observation::{
     ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,

@@ -78,7 +78,7 @@ impl ConnectionState {
 /// Where the time went. A phase that did not happen is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Phases {
-    /// Intended start to dispatch.
+    /// Intended start to our first act: the wait for the target's permit, and our lateness.
     pub schedule: Option<Duration>,
     /// Name to addresses.
     pub dns: Option<Duration>,

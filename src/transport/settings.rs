@@ -80,13 +80,13 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// Not a URL.
-    #[error("not a URL such as `http://127.0.0.1:11434`")]
+    #[error("is not a URL such as `http://127.0.0.1:11434`")]
     Syntax,
     /// Neither http nor https.
-    #[error("the scheme must be `http` or `https`")]
+    #[error("must begin with `http://` or `https://`")]
     Scheme,
     /// User info, query or fragment.
-    #[error("a URL here has no user name, query or fragment")]
+    #[error("may have no user name, query or fragment")]
     Extra,
 }
 
