@@ -36,10 +36,7 @@ pub(super) fn ask_until_known(
             let result = match detect(&settings.endpoint, &dialer).await {
                 Err(error) => Err(error.to_string()),
                 Ok(detection) => {
-                    let first = detection
-                        .models
-                        .first()
-                        .map(|model| Arc::from(model.as_str()));
+                    let first = detection.default_model().map(Arc::from);
                     match settings.model.clone().or(first) {
                         Some(model) => Ok((settings.runtime.unwrap_or(detection.runtime), model)),
                         None => Err(format!(

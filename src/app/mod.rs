@@ -13,13 +13,13 @@ use crate::config::{Problems, Settings};
 use crate::http::{self, Context, Listener, WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::Prober;
-use crate::record::{self, Board, Sink, Transitions};
+use crate::record::{self, Board, Roster, Sink, Transitions};
 use crate::resource::{self, Samplers};
 use crate::schedule::Fleet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisor::Supervisor;
+use supervisor::{Informed, Supervisor};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -85,7 +85,8 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     }
     let shutdown = options.shutdown.clone();
     let io = IoThread::start()?;
-    let (recorder, recording) = record::channel();
+    let roster = Roster::default();
+    let (recorder, recording) = record::channel(roster.clone());
     let store = Arc::new(Store::new(settings.metrics.clone(), recorder.dropped()));
     let board = Arc::new(Board::default());
     let sinks: Vec<Arc<dyn Sink>> = vec![
@@ -122,7 +123,13 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         shutdown.clone(),
         io.handle(),
     );
-    let supervisor = Supervisor::new(source, fleet, store, board, live, shutdown.clone());
+    let informed = Informed {
+        store,
+        board,
+        roster,
+        live,
+    };
+    let supervisor = Supervisor::new(source, fleet, informed, shutdown.clone());
     let tracker = shutdown.tracker().clone();
     tracker.spawn(supervisor.run(settings, reload_requests));
     if let Some(bound) = options.bound {

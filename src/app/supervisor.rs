@@ -6,7 +6,7 @@ use crate::config::{self, Environment, LoadInput, Problems, Settings, TargetPlan
 use crate::http::{Live, ReloadAnswer};
 use crate::metrics::{ProbeShape, Store, TargetFacts};
 use crate::probe::{Probe, Target};
-use crate::record::Board;
+use crate::record::{Board, Roster};
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Fleet, ProbePlan};
 use parking_lot::RwLock;
@@ -59,14 +59,20 @@ impl ConfigSource {
     }
 }
 
+/// Everything that must know which probes there are.
+pub(super) struct Informed {
+    pub(super) store: Arc<Store>,
+    pub(super) board: Arc<Board>,
+    pub(super) roster: Roster,
+    pub(super) live: Arc<RwLock<Arc<Live>>>,
+}
+
 pub(super) struct Supervisor {
     source: ConfigSource,
     fleet: Fleet,
-    store: Arc<Store>,
-    board: Arc<Board>,
-    live: Arc<RwLock<Arc<Live>>>,
+    informed: Informed,
     shutdown: Shutdown,
-    /// What detection has found, for as long as the target's settings stay the same.
+    /// What detection has found, for as long as what was asked stays the same.
     known: HashMap<Arc<str>, (crate::probe::TargetSettings, &'static RuntimeSpec, Arc<str>)>,
     pending: Vec<(String, String)>,
     generation: u64,
@@ -78,17 +84,13 @@ impl Supervisor {
     pub(super) fn new(
         source: ConfigSource,
         fleet: Fleet,
-        store: Arc<Store>,
-        board: Arc<Board>,
-        live: Arc<RwLock<Arc<Live>>>,
+        informed: Informed,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             source,
             fleet,
-            store,
-            board,
-            live,
+            informed,
             shutdown,
             known: HashMap::new(),
             pending: Vec::new(),
@@ -142,16 +144,20 @@ impl Supervisor {
                 for warning in &fresh.warnings {
                     tracing::warn!("{warning}");
                 }
+                let note = needs_restart(settings, &fresh);
                 *settings = fresh;
                 self.config_error = None;
-                self.store.set_reload(true);
+                self.informed.store.set_reload(true);
                 self.apply(settings, found);
                 tracing::info!(
                     cause,
                     probes = self.fleet.probes().count(),
                     "configuration reloaded"
                 );
-                Ok(())
+                if let Some(note) = &note {
+                    tracing::warn!("{note}");
+                }
+                Ok(note)
             }
             Err(problems) => {
                 let text = problems.to_string();
@@ -159,7 +165,7 @@ impl Supervisor {
                     cause,
                     "configuration not reloaded, the old one stays in force: {text}"
                 );
-                self.store.set_reload(false);
+                self.informed.store.set_reload(false);
                 self.config_error = Some(text.clone());
                 self.publish();
                 Err(text)
@@ -196,11 +202,12 @@ impl Supervisor {
             })
             .collect();
         let labels: Vec<_> = shapes.iter().map(|(labels, _)| labels.clone()).collect();
-        self.store.configure(settings.metrics.clone());
-        self.store.retain_probes(shapes);
-        self.store.set_targets(facts);
-        self.board.retain(&labels);
-        self.fleet.apply(plans);
+        self.informed.store.configure(settings.metrics.clone());
+        self.informed.store.retain_probes(shapes);
+        self.informed.store.set_targets(facts);
+        self.informed.roster.set(&labels, self.generation);
+        self.informed.board.retain(&labels);
+        self.fleet.apply(plans, self.generation);
         self.publish();
     }
 
@@ -210,7 +217,10 @@ impl Supervisor {
             return Some((runtime, model.clone()));
         }
         let (settings, runtime, model) = self.known.get(&plan.settings.name)?;
-        (*settings == plan.settings).then(|| (*runtime, model.clone()))
+        let same = settings.endpoint == plan.settings.endpoint
+            && settings.runtime == plan.settings.runtime
+            && settings.model == plan.settings.model;
+        same.then(|| (*runtime, model.clone()))
     }
 
     fn detected(&mut self, news: Found, settings: &Settings, found: &mpsc::Sender<Found>) {
@@ -240,13 +250,33 @@ impl Supervisor {
     }
 
     fn publish(&self) {
-        *self.live.write() = Arc::new(Live {
+        *self.informed.live.write() = Arc::new(Live {
             probes: self.fleet.probes().cloned().collect(),
             permits: self.fleet.permits(),
             pending: self.pending.clone(),
             config_error: self.config_error.clone(),
         });
     }
+}
+
+/// What a reload does not do.
+fn needs_restart(old: &Settings, fresh: &Settings) -> Option<String> {
+    let changed = [
+        ("server", old.server != fresh.server),
+        ("log", old.log != fresh.log),
+        ("resources", old.resources != fresh.resources),
+        (
+            "metrics.classic_buckets",
+            old.metrics.classic_buckets != fresh.metrics.classic_buckets,
+        ),
+    ];
+    let names: Vec<_> = changed
+        .iter()
+        .filter(|(_, changed)| *changed)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| format!("the change of {names} takes effect after a restart"))
 }
 
 async fn hung_up(hangup: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {

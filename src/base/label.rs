@@ -16,6 +16,7 @@ pub const RESERVED: &[&str] = &[
     "runtime",
     "model",
     "scenario",
+    "url_host",
     "le",
     "quantile",
     "host",

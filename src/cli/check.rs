@@ -55,13 +55,8 @@ fn summary(settings: &Settings) -> String {
                 "  scenario {name}: {}, every {interval}\n",
                 cadence.schedule
             ));
-            let objectives = settings.objectives.iter().filter(|objective| {
-                let fits = |wanted: &Option<String>, found: &str| {
-                    wanted.as_deref().is_none_or(|wanted| wanted == found)
-                };
-                fits(&objective.selector.target, &target.name)
-                    && fits(&objective.selector.scenario, name)
-            });
+            let objectives = settings.objectives.iter();
+            let objectives = objectives.filter(|o| o.selector.matches_names(&target.name, name));
             probes += 1;
             series += series_per_probe(settings.metrics.classic_buckets, objectives.count());
         }

@@ -91,7 +91,9 @@ impl ProbeArgs {
             (named, model) => {
                 let found = detect(&endpoint, &dialer).await;
                 let found = found.map_err(|error| CliError::Failed(error.to_string()))?;
-                let first = model.clone().or_else(|| found.models.first().cloned());
+                let first = model
+                    .clone()
+                    .or_else(|| found.default_model().map(str::to_owned));
                 let model = first.ok_or_else(|| {
                     CliError::Failed(format!(
                         "`{}` offers no model\nhint: name one with `--model`",

@@ -27,7 +27,10 @@ pub(super) async fn reload(State(context): State<Context>) -> (StatusCode, Strin
         return (StatusCode::SERVICE_UNAVAILABLE, stopping);
     }
     match outcome.await {
-        Ok(Ok(())) => (StatusCode::OK, "configuration reloaded\n".to_owned()),
+        Ok(Ok(note)) => {
+            let note = note.map(|note| format!("{note}\n")).unwrap_or_default();
+            (StatusCode::OK, format!("configuration reloaded\n{note}"))
+        }
         Ok(Err(problems)) => (
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("the old configuration stays in force\n{problems}\n"),

@@ -1,8 +1,8 @@
 //! `/metrics`: content negotiation as Prometheus 2 and 3 ask for it, gzip, and off the async threads.
 
 use super::Context;
-use crate::metrics::Store;
 use crate::metrics::encode::Format;
+use crate::metrics::{FamilySpec, Store};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
@@ -17,14 +17,18 @@ use std::sync::Arc;
 const GZIP: Compression = Compression::fast();
 
 pub(super) async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response {
-    respond(context.store, &headers).await
+    respond(context.store, &headers, |_| true).await
 }
 
-/// Encodes a store as the request wants it.
-pub(super) async fn respond(store: Arc<Store>, headers: &HeaderMap) -> Response {
+/// Encodes the families that are wanted as the request wants them.
+pub(super) async fn respond(
+    store: Arc<Store>,
+    headers: &HeaderMap,
+    wanted: fn(&FamilySpec) -> bool,
+) -> Response {
     let format = negotiate(text(headers, ACCEPT.as_str()));
     let gzip = accepts_gzip(text(headers, ACCEPT_ENCODING.as_str()));
-    let encoded = tokio::task::spawn_blocking(move || encode(&store, format, gzip)).await;
+    let encoded = tokio::task::spawn_blocking(move || encode(&store, format, gzip, wanted)).await;
     let Ok(Ok(body)) = encoded else {
         let sorry = "the metrics cannot be encoded; this is a defect of Sonde\n";
         return (StatusCode::INTERNAL_SERVER_ERROR, sorry).into_response();
@@ -40,14 +44,19 @@ pub(super) async fn respond(store: Arc<Store>, headers: &HeaderMap) -> Response 
         .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-fn encode(store: &Store, format: Format, gzip: bool) -> io::Result<Vec<u8>> {
+fn encode(
+    store: &Store,
+    format: Format,
+    gzip: bool,
+    wanted: fn(&FamilySpec) -> bool,
+) -> io::Result<Vec<u8>> {
     if !gzip {
         let mut body = Vec::new();
-        store.encode(format, &mut body)?;
+        store.encode(format, &mut body, wanted)?;
         return Ok(body);
     }
     let mut body = GzEncoder::new(Vec::new(), GZIP);
-    store.encode(format, &mut body)?;
+    store.encode(format, &mut body, wanted)?;
     body.flush()?;
     body.finish()
 }

@@ -27,8 +27,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// What a reload answers: nothing, or every problem as text.
-pub type ReloadAnswer = Result<(), String>;
+/// What a reload answers: what it leaves undone, if anything, or every problem as text.
+pub type ReloadAnswer = Result<Option<String>, String>;
 
 /// What changes with the configuration. Replaced as a whole.
 #[derive(Debug, Default)]

@@ -2,16 +2,15 @@
 //! the counters of `/metrics` are the schedule's.
 
 use super::{Context, exposition};
-use crate::metrics::{MetricsSettings, ProbeShape, Store};
+use crate::metrics::{FamilySpec, MetricsSettings, ProbeShape, Store};
 use crate::probe::{Observation, Probe, RunContext};
-use crate::record::{Sink, SkipReason, Tick};
+use crate::record::Sink;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use std::time::{Duration, Instant};
 
 /// How long before the scraper's own timeout the answer must be on its way.
 const HEADROOM: Duration = Duration::from_millis(500);
@@ -38,10 +37,10 @@ pub(super) async fn probe(
     let shape = ProbeShape::of(&probe, &[]);
     store.retain_probes(vec![(probe.labels.clone(), shape)]);
     match run(&context, &probe, limit(&headers)).await {
-        Some(observation) => store.observe(&Arc::new(observation)),
-        None => store.tick(&probe.labels, Tick::Skipped(SkipReason::TargetBusy)),
+        Ok(observation) => store.observe(&Arc::new(observation)),
+        Err(refused) => return refused,
     }
-    exposition::respond(Arc::new(store), &headers).await
+    exposition::respond(Arc::new(store), &headers, is_of_a_run).await
 }
 
 fn find(context: &Context, wanted: &Wanted) -> Result<Arc<Probe>, String> {
@@ -79,41 +78,59 @@ fn find(context: &Context, wanted: &Wanted) -> Result<Arc<Probe>, String> {
     })
 }
 
-/// Waits for the target's permit and runs; `None` when the target stayed busy.
-async fn run(context: &Context, probe: &Arc<Probe>, limit: Duration) -> Option<Observation> {
+/// Families that one run can fill: not those of the daemon, nor those of the schedule.
+fn is_of_a_run(spec: &FamilySpec) -> bool {
+    const OF_THE_SCHEDULE: [&str; 5] = [
+        "llm_probe_scheduled_total",
+        "llm_probe_missed_total",
+        "llm_probe_skipped_total",
+        "llm_probe_in_flight",
+        "llm_probe_schedule_lag_seconds",
+    ];
+    spec.name.starts_with("llm_probe_") && !OF_THE_SCHEDULE.contains(&spec.name)
+}
+
+/// Waits for the target's permit and runs.
+async fn run(
+    context: &Context,
+    probe: &Arc<Probe>,
+    limit: Duration,
+) -> Result<Observation, Response> {
     let permits = context.live().permits.get(&probe.labels.target).cloned();
     let cancel = context.shutdown.token().child_token();
     // A scraper that goes away ends the run.
     let _gone = cancel.clone().drop_guard();
     let prober = context.prober;
-    let probe = probe.clone();
-    let running = async move {
-        let deadline = tokio::time::Instant::now() + limit;
+    let running = probe.clone();
+    let run = async move {
+        let deadline = Instant::now() + limit;
         let permit = match &permits {
-            Some(permits) => Some(
-                tokio::time::timeout_at(deadline, permits.acquire())
-                    .await
-                    .ok()?,
-            ),
+            Some(permits) => {
+                let waited = tokio::time::timeout_at(deadline.into(), permits.acquire());
+                Some(waited.await.ok()?)
+            }
             None => None,
         };
-        let limit = deadline.saturating_duration_since(tokio::time::Instant::now());
-        let observation = prober.run(&probe, on_demand(limit, cancel)).await;
+        let context = RunContext {
+            deadline: Some(deadline),
+            ..RunContext::on_demand(cancel)
+        };
+        let observation = prober.run(&running, context).await;
         drop(permit);
         Some(observation)
     };
     let tracker = context.shutdown.tracker();
-    tracker
-        .spawn_on(running, &context.probe_runtime)
-        .await
-        .ok()
-        .flatten()
-}
-
-fn on_demand(limit: Duration, cancel: CancellationToken) -> RunContext {
-    RunContext {
-        limit: Some(limit),
-        ..RunContext::on_demand(cancel)
+    match tracker.spawn_on(run, &context.probe_runtime).await {
+        Ok(Some(observation)) => Ok(observation),
+        Ok(None) => {
+            let target = &probe.labels.target;
+            let busy = format!("`{target}` had its limit of runs in flight for {limit:?}\n");
+            Err((StatusCode::SERVICE_UNAVAILABLE, busy).into_response())
+        }
+        Err(_) => {
+            let broken = "the run was dropped; this is a defect of Sonde\n";
+            Err((StatusCode::INTERNAL_SERVER_ERROR, broken).into_response())
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub enum FinishReason {
     Length,
     /// The runtime censored it.
     ContentFilter,
+    /// The runtime gave up on it, as vLLM and SGLang do when they shut down or sleep.
+    Aborted,
     /// Anything else, in the runtime's words.
     Other(String),
 }
@@ -26,6 +28,7 @@ impl FinishReason {
             "stop" | "eos_token" | "stop_sequence" | "end_turn" => Self::Stop,
             "length" | "max_tokens" => Self::Length,
             "content_filter" => Self::ContentFilter,
+            "abort" | "aborted" | "error" | "cancelled" => Self::Aborted,
             other => Self::Other(other.chars().take(64).collect()),
         }
     }

@@ -40,13 +40,24 @@ pub struct Span {
     pub end: Instant,
 }
 
+/// How many tokens an answer has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    /// All that were made, hidden reasoning included.
+    pub made: Option<u64>,
+    /// Those that came in the stream: without reasoning that the runtime keeps to itself.
+    pub sent: Option<u64>,
+}
+
 impl Latency {
-    /// Computes every figure. `streamed` is false for answers that come in one piece: those have
-    /// an E2E and an end-to-end TPS only.
-    pub fn of(timeline: &Timeline, span: Span, tokens: Option<u64>, streamed: bool) -> Self {
+    /// Computes every figure: speeds of decoding by the tokens that were sent between the two
+    /// instants, speed from end to end by all that were made. `streamed` is false for answers that
+    /// come in one piece: those have an E2E and an end-to-end TPS only.
+    pub fn of(timeline: &Timeline, span: Span, tokens: Count, streamed: bool) -> Self {
         let since = |at: Option<Instant>| at.map(|at| at.duration_since(span.dispatch));
         let inference = span.end.duration_since(span.dispatch);
         let end_to_end_tps = tokens
+            .made
             .filter(|n| *n > 0 && !inference.is_zero())
             .map(|n| n as f64 / inference.as_secs_f64());
         let whole = Self {
@@ -63,7 +74,7 @@ impl Latency {
             .zip(timeline.last_token())
             .map(|(first, last)| last.duration_since(first))
             .filter(|decode| !decode.is_zero())
-            .zip(tokens.filter(|n| *n >= 2).map(|n| n - 1));
+            .zip(tokens.sent.filter(|n| *n >= 2).map(|n| n - 1));
         Self {
             first_event: since(timeline.first_event()),
             first_token: since(timeline.first_token()),
@@ -81,6 +92,13 @@ impl Latency {
 mod tests {
     use super::*;
     use crate::measure::delta::Delta;
+
+    fn all(count: u64) -> Count {
+        Count {
+            made: Some(count),
+            sent: Some(count),
+        }
+    }
 
     fn stream(at: &[u64]) -> (Timeline, Span) {
         let start = Instant::now();
@@ -103,7 +121,7 @@ mod tests {
     #[test]
     fn figures_follow_their_definitions() {
         let (timeline, span) = stream(&[100, 150, 300]);
-        let latency = Latency::of(&timeline, span, Some(5), true);
+        let latency = Latency::of(&timeline, span, all(5), true);
         assert_eq!(latency.first_token, Some(Duration::from_millis(100)));
         assert_eq!(latency.per_output_token, Some(Duration::from_millis(50)));
         assert_eq!(latency.max_stall, Some(Duration::from_millis(150)));
@@ -114,7 +132,7 @@ mod tests {
     #[test]
     fn one_token_has_no_speed() {
         let (timeline, span) = stream(&[100]);
-        let latency = Latency::of(&timeline, span, Some(1), true);
+        let latency = Latency::of(&timeline, span, all(1), true);
         assert_eq!(latency.per_output_token, None);
         assert_eq!(latency.decode_tps, None);
         assert_eq!(latency.max_stall, None);
@@ -123,14 +141,26 @@ mod tests {
     #[test]
     fn a_burst_in_one_arrival_has_no_decode_speed() {
         let (timeline, span) = stream(&[100, 100, 100]);
-        assert_eq!(Latency::of(&timeline, span, Some(3), true).decode_tps, None);
+        assert_eq!(Latency::of(&timeline, span, all(3), true).decode_tps, None);
     }
 
     #[test]
     fn without_a_stream_there_is_no_ttft() {
         let (timeline, span) = stream(&[100]);
-        let latency = Latency::of(&timeline, span, Some(10), false);
+        let latency = Latency::of(&timeline, span, all(10), false);
         assert_eq!(latency.first_token, None);
         assert_eq!(latency.end_to_end_tps, Some(20.0));
+    }
+
+    #[test]
+    fn reasoning_that_is_not_sent_does_not_speed_up_decoding() {
+        let (timeline, span) = stream(&[100, 150, 300]);
+        let count = Count {
+            made: Some(500),
+            sent: Some(3),
+        };
+        let latency = Latency::of(&timeline, span, count, true);
+        assert_eq!(latency.decode_tps, Some(10.0));
+        assert_eq!(latency.end_to_end_tps, Some(1000.0));
     }
 }

@@ -52,7 +52,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_missed_total",
         kind: Kind::Counter,
         labels: BY_REASON,
-        help: "Ticks not run because the daemon woke too late (late) or was stopping (shutdown)",
+        help: "Ticks not run because the daemon woke too late (late), was stopping (shutdown), or changed the probe while the tick waited for its target (reload)",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 for (reason, count) in MissReason::ALL.iter().zip(probe.missed) {

@@ -66,14 +66,20 @@ impl Samples {
         }
     }
 
-    /// Appends a counter that has counted since `created`.
-    pub(super) fn counter(&mut self, labels: Labels, value: f64, created: Timestamp) {
+    /// Appends a counter, with the instant since which it has counted, where that is known.
+    pub(super) fn counter(
+        &mut self,
+        labels: Labels,
+        value: f64,
+        created: impl Into<Option<Timestamp>>,
+    ) {
+        let created = created.into();
         self.family.metric.push(proto::Metric {
             label: labels.0,
             counter: Some(proto::Counter {
                 value,
                 exemplar: None,
-                start_timestamp: Some(std::time::SystemTime::from(created).into()),
+                start_timestamp: created.map(|at| std::time::SystemTime::from(at).into()),
             }),
             ..Default::default()
         });

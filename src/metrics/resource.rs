@@ -39,7 +39,8 @@ pub(super) fn collect(spec: &FamilySpec, state: &State, samples: &mut Samples) {
                 labels.with(name, value)
             });
         match spec.kind {
-            Kind::Counter => samples.counter(labels, reading.value, state.started),
+            // It has counted since the machine, the group or the driver started: nobody knows when.
+            Kind::Counter => samples.counter(labels, reading.value, None),
             _ => samples.gauge(labels, Some(reading.value)),
         }
     }

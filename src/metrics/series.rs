@@ -198,6 +198,12 @@ impl ProbeSeries {
         };
         match tick {
             Tick::Scheduled => self.scheduled += 1,
+            Tick::Late(count) => {
+                self.scheduled += count;
+                if let Some(cell) = self.missed.get_mut(MissReason::Late as usize) {
+                    *cell += count;
+                }
+            }
             Tick::Missed(reason) => bump(self.missed.get_mut(reason as usize)),
             Tick::Skipped(reason) => bump(self.skipped.get_mut(reason as usize)),
             Tick::Next(at) => self.next_run = at.map(unix_seconds),
@@ -206,20 +212,7 @@ impl ProbeSeries {
 
     pub(super) fn observe(&mut self, run: &Observation) {
         self.runs += 1;
-        let ended = unix_seconds(run.ended);
-        self.last_run = Some(ended);
-        self.success = Some(run.outcome.is_success());
-        if run.outcome.is_success() {
-            self.last_success = Some(ended);
-            self.last = LastRun {
-                first_token: run.latency.first_token.map(|time| time.as_secs_f64()),
-                inference: Some(run.latency.inference.as_secs_f64()),
-                output_tps: run.latency.decode_tps.or(run.latency.end_to_end_tps),
-            };
-        } else {
-            *self.failures.entry(run.outcome).or_default() += 1;
-            self.last = LastRun::default();
-        }
+        self.last_run = Some(unix_seconds(run.ended));
         self.count_tokens(run);
         for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
             if let Some(cell) = events.get_mut(objective.judge(run) as usize) {
@@ -230,11 +223,24 @@ impl ProbeSeries {
             self.schedule_lag
                 .observe(lag.as_secs_f64(), run.run_id, run.ended);
         }
+        // A tainted run is nobody's success and nobody's failure: its figures are not to be trusted.
         if run.is_tainted() {
             self.tainted += 1;
-        } else {
-            self.observe_latency(run);
+            return;
         }
+        self.success = Some(run.outcome.is_success());
+        if run.outcome.is_success() {
+            self.last_success = self.last_run;
+            self.last = LastRun {
+                first_token: run.latency.first_token.map(|time| time.as_secs_f64()),
+                inference: Some(run.latency.inference.as_secs_f64()),
+                output_tps: run.latency.decode_tps.or(run.latency.end_to_end_tps),
+            };
+        } else {
+            *self.failures.entry(run.outcome).or_default() += 1;
+            self.last = LastRun::default();
+        }
+        self.observe_latency(run);
     }
 
     fn count_tokens(&mut self, run: &Observation) {
@@ -267,13 +273,13 @@ impl ProbeSeries {
                 histogram.observe(time.as_secs_f64(), id, at);
             }
         }
+        if !good {
+            return;
+        }
         for (phase, time) in run.phases.iter() {
             let histogram = self.phases.entry(phase);
             let histogram = histogram.or_insert_with(|| Histogram::new(&self.edges.phase));
             histogram.observe(time.as_secs_f64(), id, at);
-        }
-        if !good {
-            return;
         }
         let observe = |histogram: &mut Histogram, time: Option<Duration>| {
             if let Some(time) = time {

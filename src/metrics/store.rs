@@ -151,19 +151,11 @@ impl Store {
         self.state.lock().samplers = dated;
     }
 
-    /// Writes every family that has samples.
+    /// Writes the families that `wanted` picks and that have samples.
     ///
     /// # Errors
     /// What the writer says.
-    pub fn encode(&self, format: encode::Format, out: &mut dyn io::Write) -> io::Result<()> {
-        self.encode_families(format, out, |_| true)
-    }
-
-    /// Writes the families that `wanted` picks.
-    ///
-    /// # Errors
-    /// What the writer says.
-    pub fn encode_families(
+    pub fn encode(
         &self,
         format: encode::Format,
         out: &mut dyn io::Write,
@@ -202,5 +194,66 @@ impl Sink for Store {
 impl State {
     pub(super) fn reload_success_seconds(&self) -> f64 {
         unix_seconds(self.reload.last_success)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::{Probe, Prober, RunContext};
+    use crate::slo::{Conditions, Objective, Selector};
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    fn exposition(store: &Store) -> String {
+        let mut out = Vec::new();
+        store
+            .encode(encode::Format::Text, &mut out, |_| true)
+            .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_tainted_run_is_excluded_everywhere_and_blames_nobody() {
+        let probe = Probe::example();
+        let objective = Objective {
+            name: "o".to_owned(),
+            selector: Selector::default(),
+            objective: 0.9,
+            window: Duration::from_secs(86_400),
+            conditions: Conditions::default(),
+        };
+        let store = Store::new(MetricsSettings::default(), Arc::default());
+        let shape = ProbeShape::of(&probe, &[objective]);
+        store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        let late = RunContext {
+            schedule_lag: Some(Duration::from_secs(1)),
+            ..RunContext::on_demand(CancellationToken::new())
+        };
+        let run = Prober::default().aborted(&probe, &late);
+        store.observe(&Arc::new(run));
+        let text = exposition(&store);
+        let probe = r#"target="t",runtime="openai",model="m",scenario="s""#;
+        for line in [
+            format!("llm_probe_runs_total{{{probe}}} 1"),
+            format!("llm_probe_tainted_total{{{probe},reason=\"schedule_lag\"}} 1"),
+            format!("llm_probe_failures_total{{{probe},reason=\"internal\"}} 0"),
+            format!("llm_probe_slo_events_total{{{probe},slo=\"o\",result=\"excluded\"}} 1"),
+            format!("llm_probe_slo_events_total{{{probe},slo=\"o\",result=\"bad\"}} 0"),
+            format!("llm_probe_inference_seconds_count{{{probe},result=\"failure\"}} 0"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("llm_probe_success"), "{text}");
+    }
+
+    #[test]
+    fn labels_that_sonde_sets_itself_are_refused_from_users() {
+        let info = catalogue()
+            .iter()
+            .find(|spec| spec.name == "llm_probe_target_info");
+        for label in info.unwrap().labels {
+            assert!(crate::base::label::check_name(label).is_err(), "{label}");
+        }
     }
 }

@@ -109,11 +109,6 @@ impl Outcome {
     pub fn is_success(self) -> bool {
         self == Self::Success
     }
-
-    /// Whether the runtime is to blame. A cancelled run and a fault of our own say nothing of it.
-    pub fn blames_runtime(self) -> bool {
-        !matches!(self, Self::Success | Self::Cancelled | Self::Internal)
-    }
 }
 
 impl std::fmt::Display for Outcome {

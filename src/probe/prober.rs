@@ -2,7 +2,7 @@
 
 use super::observation::{Observation, Trigger};
 use super::outcome::Outcome;
-use super::run::Run;
+use super::run::{Run, keep};
 use super::settings::Probe;
 use super::stream::Failed;
 use crate::base::clock::wall_now;
@@ -23,8 +23,8 @@ pub struct RunContext {
     pub schedule_lag: Option<Duration>,
     /// Keep the answer's visible text in the observation.
     pub keep_answer: bool,
-    /// An upper limit on the run, besides the scenario's own.
-    pub limit: Option<Duration>,
+    /// When the run must have ended, besides the scenario's own limits.
+    pub deadline: Option<Instant>,
     /// Ends the run as `cancelled`.
     pub cancel: CancellationToken,
 }
@@ -38,7 +38,7 @@ impl RunContext {
             intended: Instant::now(),
             schedule_lag: None,
             keep_answer: false,
-            limit: None,
+            deadline: None,
             cancel,
         }
     }
@@ -73,7 +73,15 @@ impl Prober {
             }
             verdict = attempt => verdict,
         };
-        run.conclude(verdict, self.max_schedule_lag)
+        let (verdict, connection) = match verdict {
+            Ok(connection) => (Ok(()), connection),
+            Err(failed) => (Err(failed), None),
+        };
+        let observation = run.conclude(verdict, self.max_schedule_lag);
+        if let Some(connection) = connection {
+            keep(probe, connection).await;
+        }
+        observation
     }
 
     /// The record of a run that was dropped before it could end.

@@ -8,7 +8,7 @@ use super::stream::{Answer, Failed, Reading};
 use super::verdict::{before_head, outcome_of, within_body};
 use crate::base::clock::wall_now;
 use crate::measure::delta::ServerTimings;
-use crate::measure::latency::{Latency, Span};
+use crate::measure::latency::{Count, Latency, Span};
 use crate::measure::timeline::Timeline;
 use crate::measure::tokens::TokenCounts;
 use crate::runtime::{EncodeInput, EncodedRequest};
@@ -75,14 +75,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
-        let seed = self.run_id.seed();
-        let prompt = self
-            .probe
-            .scenario
-            .workload
-            .next(seed, &self.probe.calibration);
-        let request = self.request(&prompt)?;
+    /// Makes the run. A good one gives its connection back, if that may serve the next.
+    pub(super) async fn attempt(&mut self) -> Result<Option<Connection>, Failed> {
+        let prompt = self.prompt().await?;
+        let request = self.request(&prompt).await?;
         self.prompt = Some(prompt);
         let mut connection = match self.connection {
             ConnectionState::Cold => {
@@ -114,13 +110,27 @@ impl<'a> Run<'a> {
         self.open_answer(&head);
         self.read(&mut connection).await?;
         self.judge()?;
-        if self.connection == ConnectionState::Warm {
-            keep(self.probe, connection).await;
-        }
-        Ok(())
+        let warm = self.connection == ConnectionState::Warm;
+        Ok(warm.then_some(connection))
     }
 
-    fn request(&self, prompt: &Prompt) -> Result<Request<Full<Bytes>>, Failed> {
+    /// Prompts of an exact length take a tokenizer some milliseconds, which other probes on this
+    /// thread must not wait for.
+    async fn prompt(&self) -> Result<Prompt, Failed> {
+        let scenario = self.probe.scenario.clone();
+        let calibration = self.probe.calibration.clone();
+        let seed = self.run_id.seed();
+        let exact = scenario.tokenizer.is_some();
+        let build = move || scenario.workload.next(seed, &calibration);
+        if !exact {
+            return Ok(build());
+        }
+        tokio::task::spawn_blocking(build)
+            .await
+            .map_err(|error| Failed::new(Outcome::Internal, error.to_string()))
+    }
+
+    async fn request(&self, prompt: &Prompt) -> Result<Request<Full<Bytes>>, Failed> {
         let target = &self.probe.target;
         let scenario = &self.probe.scenario.settings;
         let EncodedRequest {
@@ -137,14 +147,17 @@ impl<'a> Run<'a> {
         if let Ok(value) = HeaderValue::try_from(self.run_id.to_string()) {
             headers.push((PROBE_HEADER, value));
         }
-        build_request(
-            &target.settings.endpoint,
-            Method::POST,
-            path,
-            &headers,
-            body,
-        )
-        .map_err(|error| Failed::new(Outcome::Auth, error.to_string()))
+        let endpoint = &target.settings.endpoint;
+        let built = build_request(endpoint, Method::POST, path, &headers, body);
+        // A secret on a mount that hangs is no reason to hang.
+        match tokio::time::timeout(scenario.timeouts.connect, built).await {
+            Ok(Ok(request)) => Ok(request),
+            Ok(Err(error)) => Err(Failed::new(Outcome::Auth, error.to_string())),
+            Err(_) => Err(Failed::new(
+                Outcome::Auth,
+                "the secret cannot be read in time",
+            )),
+        }
     }
 
     /// The connection of the run before, if it still stands.
@@ -160,7 +173,7 @@ impl<'a> Run<'a> {
     async fn connect(&mut self) -> Result<Connection, Failed> {
         let target = &self.probe.target;
         let limit = self.probe.scenario.settings.timeouts.connect;
-        let limit = self.context.limit.map_or(limit, |most| most.min(limit));
+        let limit = limit.min(self.left());
         let endpoint = &target.settings.endpoint;
         let dial = target.dialer.dial(endpoint, &mut self.dial);
         match tokio::time::timeout(limit, dial).await {
@@ -185,11 +198,11 @@ impl<'a> Run<'a> {
     fn deadline(&self) -> (Instant, Outcome) {
         let timeouts = &self.probe.scenario.settings.timeouts;
         let dispatch = self.dispatch.unwrap_or(self.started);
-        let total = self
-            .context
-            .limit
-            .map_or(timeouts.total, |most| most.min(timeouts.total));
-        let mut next = (dispatch + total, Outcome::TimeoutTotal);
+        let mut end = dispatch + timeouts.total;
+        if let Some(deadline) = self.context.deadline {
+            end = end.min(deadline);
+        }
+        let mut next = (end, Outcome::TimeoutTotal);
         if self.probe.scenario.settings.stream {
             let last = self
                 .answer
@@ -206,6 +219,13 @@ impl<'a> Run<'a> {
         next
     }
 
+    /// Time until the caller's own deadline.
+    fn left(&self) -> Duration {
+        self.context.deadline.map_or(Duration::MAX, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        })
+    }
+
     fn too_late(&self, outcome: Outcome) -> Failed {
         let timeouts = &self.probe.scenario.settings.timeouts;
         let message = match outcome {
@@ -220,23 +240,15 @@ impl<'a> Run<'a> {
                 )
             }
             _ => {
-                let total = self
-                    .context
-                    .limit
-                    .unwrap_or(timeouts.total)
-                    .min(timeouts.total);
-                format!("not complete within {total:?}")
+                let dispatch = self.dispatch.unwrap_or(self.started);
+                let took = dispatch.elapsed().as_secs_f64();
+                format!("not complete within {took:.1} s")
             }
         };
         Failed::new(outcome, message)
     }
 
-    /// `&mut` so that the future may move between threads: readers of answers are not `Sync`.
-    async fn refused_by_status(
-        &mut self,
-        head: &ResponseHead,
-        connection: &mut Connection,
-    ) -> Failed {
+    async fn refused_by_status(&self, head: &ResponseHead, connection: &mut Connection) -> Failed {
         let mut body = Vec::new();
         let read = async {
             while let Ok(Some(chunk)) = connection.chunk().await {
@@ -246,7 +258,8 @@ impl<'a> Run<'a> {
                 }
             }
         };
-        tokio::time::timeout(ERROR_BODY_LIMIT, read).await.ok();
+        let limit = ERROR_BODY_LIMIT.min(self.left());
+        tokio::time::timeout(limit, read).await.ok();
         let said = self.probe.target.runtime.adapter.error_message(&body);
         let message = match said {
             Some(said) => format!("HTTP {}: {said}", head.status),
@@ -409,7 +422,10 @@ impl<'a> Run<'a> {
             .answer
             .as_ref()
             .map_or(&empty, |answer| &answer.timeline);
-        let count = tokens.and_then(|tokens| tokens.usage.output);
+        let count = self
+            .answer
+            .as_ref()
+            .map_or(Count::default(), |answer| answer.count(tokens));
         Latency::of(timeline, span, count, self.probe.scenario.settings.stream)
     }
 
@@ -441,7 +457,7 @@ impl<'a> Run<'a> {
 }
 
 /// Reads the rest of the body, so that the connection can serve the next run.
-async fn keep(probe: &Probe, mut connection: Connection) {
+pub(super) async fn keep(probe: &Probe, mut connection: Connection) {
     let drained = tokio::time::timeout(DRAIN_LIMIT, async {
         while let Ok(Some(_)) = connection.chunk().await {}
         connection.is_ready().await

@@ -163,12 +163,54 @@ pub struct Probe {
     /// What to ask.
     pub scenario: Arc<Scenario>,
     /// Learns how many tokens this model makes of our words.
-    pub(super) calibration: Calibration,
+    pub(super) calibration: Arc<Calibration>,
     /// The connection of the run before, and since when it is idle.
     pub(super) idle: Mutex<Option<(Instant, Connection)>>,
 }
 
 impl Probe {
+    /// A probe at nobody, for tests.
+    #[cfg(test)]
+    #[expect(clippy::unwrap_used, reason = "a constant")]
+    pub(crate) fn example() -> Self {
+        let endpoint = Endpoint::parse("http://127.0.0.1:9").unwrap();
+        let target = Target {
+            runtime: crate::runtime::find("openai").unwrap(),
+            model: Arc::from("m"),
+            dialer: Dialer::new(&endpoint).unwrap(),
+            settings: TargetSettings {
+                name: Arc::from("t"),
+                runtime: None,
+                endpoint,
+                model: None,
+                labels: UserLabels::default(),
+                max_in_flight: 1,
+            },
+        };
+        let scenario = ScenarioSettings {
+            name: Arc::from("s"),
+            workload: WorkloadSettings {
+                kind: "fixed".to_owned(),
+                cache: crate::workload::CachePolicy::Warm,
+                system: None,
+                prompt: Some("Hi".to_owned()),
+                input_tokens: None,
+                tokenizer_file: None,
+            },
+            connection: ConnectionPolicy::Cold,
+            operation: Operation::Chat,
+            stream: true,
+            generation: Generation::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            assertion: Assertion::default(),
+        };
+        Self::new(
+            Arc::new(target),
+            Arc::new(Scenario::build(scenario).unwrap()),
+        )
+    }
+
     /// Pairs a target with a scenario.
     pub fn new(target: Arc<Target>, scenario: Arc<Scenario>) -> Self {
         let labels = ProbeLabels {
@@ -181,7 +223,7 @@ impl Probe {
             labels,
             target,
             scenario,
-            calibration: Calibration::default(),
+            calibration: Arc::default(),
             idle: Mutex::new(None),
         }
     }

@@ -3,6 +3,7 @@
 use super::outcome::Outcome;
 use super::settings::{Assertion, Limits};
 use crate::measure::delta::{Delta, Fault, FinishReason, ServerTimings};
+use crate::measure::latency::Count;
 use crate::measure::timeline::Timeline;
 use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
 use crate::runtime::Interpreter;
@@ -174,6 +175,19 @@ impl Answer {
         Some(TokenCounts { usage, source })
     }
 
+    /// How many tokens were made, and how many of them were sent.
+    pub(super) fn count(&self, tokens: Option<TokenCounts>) -> Count {
+        let made = tokens.and_then(|tokens| tokens.usage.output);
+        let hidden = match self.saw_reasoning {
+            true => 0,
+            false => self.usage.reasoning.unwrap_or(0),
+        };
+        Count {
+            made,
+            sent: made.map(|made| made.saturating_sub(hidden)),
+        }
+    }
+
     /// Judges a body that has ended or whose terminator has come.
     pub(super) fn verdict(
         &self,
@@ -184,6 +198,10 @@ impl Answer {
         if self.terminated.is_none() {
             let message = format!("the answer ended after {bytes} bytes without its terminator");
             return Err(Failed::new(Outcome::Truncated, message));
+        }
+        if self.finish == Some(FinishReason::Aborted) {
+            let message = "the runtime aborted the answer";
+            return Err(Failed::new(Outcome::InBandError, message));
         }
         self.has_text()?;
         if self.finish.is_none() {

@@ -3,7 +3,7 @@
 use super::outcome::Outcome;
 use super::settings::{Assertion, Limits};
 use super::stream::{Answer, Failed, Reading};
-use crate::measure::latency::{Latency, Span};
+use crate::measure::latency::{Count, Latency, Span};
 use crate::measure::tokens::TokenCounts;
 use crate::runtime::{Operation, find};
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u
         first_byte: answer.first_byte,
         end: at,
     };
-    let latency = Latency::of(&answer.timeline, span, None, stream);
+    let latency = Latency::of(&answer.timeline, span, Count::default(), stream);
     let first = latency.first_token.unwrap_or_default();
     assert!(first <= latency.inference, "a token came after the end");
     Judged {
@@ -169,4 +169,33 @@ fn one_byte_at_a_time_is_the_same_as_all_at_once() {
         let whole = judge(runtime, true, [bytes.as_slice()]);
         assert_eq!(judge(runtime, true, bytes.chunks(1)), whole, "{name}");
     }
+}
+
+fn chat(events: &[&str]) -> Judged {
+    let stream: String = events.iter().map(|event| format!("{event}\n\n")).collect();
+    judge("openai", true, [stream.as_bytes()])
+}
+
+#[test]
+fn an_answer_that_the_runtime_aborts_is_no_success() {
+    // As vLLM ends its streams when it shuts down or sleeps.
+    let judged = chat(&[
+        r#"data: {"choices":[{"delta":{"content":"half"}}]}"#,
+        r#"data: {"choices":[{"delta":{},"finish_reason":"abort"}]}"#,
+        "data: [DONE]",
+    ]);
+    assert_eq!(judged.verdict.unwrap_err().outcome, Outcome::InBandError);
+}
+
+#[test]
+fn an_error_in_a_field_of_its_own_is_read() {
+    // As llama.cpp's server wrote its errors until September 2025.
+    let judged = chat(&[
+        r#"data: {"choices":[{"delta":{"content":"half"}}]}"#,
+        r#"error: {"code":500,"message":"out of memory","type":"server_error"}"#,
+        "data: [DONE]",
+    ]);
+    let failed = judged.verdict.unwrap_err();
+    assert_eq!(failed.outcome, Outcome::InBandError);
+    assert_eq!(failed.message, "out of memory");
 }

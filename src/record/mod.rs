@@ -9,6 +9,8 @@ pub use transitions::Transitions;
 use crate::base::label::ProbeLabels;
 use crate::probe::Observation;
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
@@ -24,17 +26,20 @@ pub enum MissReason {
     Late,
     /// The daemon was stopping.
     Shutdown,
+    /// The probe was changed or removed while the tick waited for its target.
+    Reload,
 }
 
 impl MissReason {
     /// Every reason.
-    pub const ALL: [Self; 2] = [Self::Late, Self::Shutdown];
+    pub const ALL: [Self; 3] = [Self::Late, Self::Shutdown, Self::Reload];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Late => "late",
             Self::Shutdown => "shutdown",
+            Self::Reload => "reload",
         }
     }
 }
@@ -64,8 +69,10 @@ impl SkipReason {
 /// What became of a tick of the schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tick {
-    /// It was due. Exactly one of the others, or a run, follows.
+    /// It was due. A run, a miss or a skip follows.
     Scheduled,
+    /// So many were due and are missed as [`MissReason::Late`].
+    Late(u64),
     /// See [`MissReason`].
     Missed(MissReason),
     /// See [`SkipReason`].
@@ -88,11 +95,50 @@ enum Event {
     Tick(ProbeLabels, Tick),
 }
 
+impl Event {
+    fn labels(&self) -> &ProbeLabels {
+        match self {
+            Self::Run(observation) => &observation.labels,
+            Self::Tick(labels, _) => labels,
+        }
+    }
+}
+
+/// Which probes are recorded, and since which generation of the configuration. A run that outlives
+/// its probe's removal is not counted, not even when a probe of the same name has come since.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    since: Arc<Mutex<HashMap<ProbeLabels, u64>>>,
+}
+
+impl Roster {
+    /// Records exactly these from now on; those that were recorded already go on.
+    pub fn set(&self, probes: &[ProbeLabels], generation: u64) {
+        let mut since = self.since.lock();
+        let before = std::mem::take(&mut *since);
+        *since = probes
+            .iter()
+            .map(|labels| {
+                (
+                    labels.clone(),
+                    before.get(labels).copied().unwrap_or(generation),
+                )
+            })
+            .collect();
+    }
+
+    fn admits(&self, labels: &ProbeLabels, generation: u64) -> bool {
+        let since = self.since.lock();
+        since.get(labels).is_some_and(|since| generation >= *since)
+    }
+}
+
 /// Where runs and ticks are handed in. Clones share the queue.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: mpsc::Sender<Event>,
+    queue: mpsc::Sender<(u64, Event)>,
     dropped: Arc<AtomicU64>,
+    generation: u64,
 }
 
 impl Recorder {
@@ -106,13 +152,21 @@ impl Recorder {
         self.push(Event::Tick(labels.clone(), tick));
     }
 
+    /// A recorder for probes that a generation of the configuration has started.
+    pub fn of_generation(&self, generation: u64) -> Self {
+        Self {
+            generation,
+            ..self.clone()
+        }
+    }
+
     /// The count of events that a full queue has dropped, to be read by others.
     pub fn dropped(&self) -> Arc<AtomicU64> {
         self.dropped.clone()
     }
 
     fn push(&self, event: Event) {
-        if self.queue.try_send(event).is_err() {
+        if self.queue.try_send((self.generation, event)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -120,23 +174,32 @@ impl Recorder {
 
 /// The other end: feeds the sinks until every [`Recorder`] is gone.
 pub struct Recording {
-    queue: mpsc::Receiver<Event>,
+    queue: mpsc::Receiver<(u64, Event)>,
+    roster: Roster,
 }
 
-/// A connected pair.
-pub fn channel() -> (Recorder, Recording) {
+/// A connected pair. What the roster does not admit is not recorded.
+pub fn channel(roster: Roster) -> (Recorder, Recording) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let recorder = Recorder {
         queue: sender,
         dropped: Arc::new(AtomicU64::new(0)),
+        generation: 0,
     };
-    (recorder, Recording { queue: receiver })
+    let recording = Recording {
+        queue: receiver,
+        roster,
+    };
+    (recorder, recording)
 }
 
 impl Recording {
     /// Runs until every recorder is dropped and the queue is empty.
     pub async fn run(mut self, sinks: Vec<Arc<dyn Sink>>) {
-        while let Some(event) = self.queue.recv().await {
+        while let Some((generation, event)) = self.queue.recv().await {
+            if !self.roster.admits(event.labels(), generation) {
+                continue;
+            }
             for sink in &sinks {
                 match &event {
                     Event::Run(observation) => sink.observe(observation),

@@ -45,7 +45,7 @@ pub enum DetectError {
     },
     /// Somebody there, but no runtime that we know.
     #[error(
-        "`{url}` is no runtime that Sonde knows\nhint: name it with `runtime:`; see `sonde probe --help`"
+        "`{url}` is no runtime that Sonde knows\nhint: name it with `runtime:`; and the model with `model:`"
     )]
     Unknown {
         /// Where.
@@ -76,7 +76,10 @@ const QUESTIONS: &[Question] = &[
     Question {
         path: "/version",
         runtime: "vllm",
-        recognise: |answer| text(answer, &["version"]),
+        // LocalAI answers here too, with a `v` in front.
+        recognise: |answer| {
+            text(answer, &["version"]).filter(|v| v.starts_with(|c: char| c.is_ascii_digit()))
+        },
     },
     Question {
         path: "/info",
@@ -107,7 +110,11 @@ fn text(answer: &Value, keys: &[&str]) -> Option<String> {
 /// # Errors
 /// When nobody answers, a key is wanted, or nothing known is recognised.
 pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, DetectError> {
-    let asker = Asker { endpoint, dialer };
+    let mut asker = Asker {
+        endpoint,
+        dialer,
+        unauthorized: None,
+    };
     for question in QUESTIONS {
         let Some(answer) = asker.json(question.path).await? else {
             continue;
@@ -125,29 +132,42 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
         }
     }
     let listed = asker.json("/v1/models").await?;
-    let Some((models, runtime)) =
-        listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?)))
-    else {
-        return Err(DetectError::Unknown {
-            url: endpoint.url(),
-        });
-    };
-    Ok(Detection {
-        runtime,
-        version: None,
-        models,
-        evidence: "GET /v1/models".to_owned(),
-    })
+    let found = listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?)));
+    let url = || endpoint.url();
+    match (found, asker.unauthorized) {
+        (Some((models, runtime)), _) => Ok(Detection {
+            runtime,
+            version: None,
+            models,
+            evidence: "GET /v1/models".to_owned(),
+        }),
+        (None, Some(status)) => Err(DetectError::Unauthorized { url: url(), status }),
+        (None, None) => Err(DetectError::Unknown { url: url() }),
+    }
+}
+
+impl Detection {
+    /// The model to ask when none is named: the first that does not look made for embeddings.
+    pub fn default_model(&self) -> Option<&str> {
+        let models = self.models.iter().map(String::as_str);
+        models
+            .clone()
+            .find(|model| !model.to_ascii_lowercase().contains("embed"))
+            .or_else(|| models.clone().next())
+    }
 }
 
 struct Asker<'a> {
     endpoint: &'a Endpoint,
     dialer: &'a Dialer,
+    /// The status, where an answer wanted a key. Gateways give it for paths that they do not know,
+    /// so it counts only when nothing else is found.
+    unauthorized: Option<u16>,
 }
 
 impl Asker<'_> {
     /// The JSON at `path`; `None` where there is none.
-    async fn json(&self, path: &str) -> Result<Option<Value>, DetectError> {
+    async fn json(&mut self, path: &str) -> Result<Option<Value>, DetectError> {
         let url = || self.endpoint.url();
         let asked = ask(
             self.endpoint,
@@ -161,13 +181,16 @@ impl Asker<'_> {
             .await
             .map_err(|source| DetectError::Unreachable { url: url(), source })?;
         match head.status.as_u16() {
-            status @ (401 | 403) => Err(DetectError::Unauthorized { url: url(), status }),
+            status @ (401 | 403) => {
+                self.unauthorized = Some(status);
+                Ok(None)
+            }
             200 => Ok(serde_json::from_slice(&body).ok()),
             _ => Ok(None),
         }
     }
 
-    async fn models(&self, runtime: &str) -> Result<Vec<String>, DetectError> {
+    async fn models(&mut self, runtime: &str) -> Result<Vec<String>, DetectError> {
         let path = if runtime == "ollama" {
             "/api/tags"
         } else {
@@ -202,7 +225,9 @@ fn owner(answer: &Value) -> Option<&'static RuntimeSpec> {
     let name = match owned_by {
         "vllm" => "vllm",
         "sglang" => "sglang",
-        "llamacpp" => "llamacpp",
+        // `me` is llama-cpp-python.
+        "llamacpp" | "me" => "llamacpp",
+        "Not specified" => "llamaedge",
         _ => "openai",
     };
     find(name)

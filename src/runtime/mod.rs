@@ -83,7 +83,7 @@ pub trait Runtime: Send + Sync {
 }
 
 /// Reads the frames of one answer, in order.
-pub trait Interpreter: Send {
+pub trait Interpreter: Send + Sync {
     /// What the frame means. Anything not understood is a fault in the delta, never a panic.
     fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a>;
 }

@@ -1,7 +1,7 @@
 //! Ollama's own dialect: `/api/chat` and `/api/generate`, one JSON document per line, the runtime's
 //! own durations (nanoseconds) in the last.
 
-use super::openai::messages;
+use super::openai::{drop_nulls, messages};
 use super::text::{Text, error_text};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
@@ -44,6 +44,7 @@ impl Runtime for Ollama {
                 map.insert("options".into(), options.into());
             }
             map.extend(extra);
+            drop_nulls(map);
         }
         EncodedRequest {
             path: match input.operation {

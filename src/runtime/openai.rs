@@ -9,7 +9,7 @@ use crate::wire::{Frame, Framing};
 use crate::workload::Prompt;
 use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 pub(super) struct OpenAi;
@@ -32,6 +32,7 @@ impl Runtime for OpenAi {
                 map.insert("temperature".into(), temperature.into());
             }
             map.extend(input.generation.extra_body.clone());
+            drop_nulls(map);
         }
         let accept = match input.stream {
             true => HeaderValue::from_static("text/event-stream"),
@@ -57,6 +58,11 @@ impl Runtime for OpenAi {
     fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {
         Box::new(OpenAiInterpreter { stream })
     }
+}
+
+/// `null` in a scenario's `body` takes a field out: some servers refuse fields that others need.
+pub(super) fn drop_nulls(body: &mut Map<String, Value>) {
+    body.retain(|_, value| !value.is_null());
 }
 
 /// `[{role, content}]`, the system message first.
@@ -87,6 +93,10 @@ impl Interpreter for OpenAiInterpreter {
                 ..Delta::default()
             };
         }
+        if frame.event.as_deref() == Some("error") {
+            let said = super::text::error_message(&frame.data);
+            return Delta::in_band(said.unwrap_or_default());
+        }
         match serde_json::from_slice::<Body<'a>>(&frame.data) {
             Ok(Body {
                 error: Some(error), ..
@@ -94,9 +104,6 @@ impl Interpreter for OpenAiInterpreter {
             // Some servers send the error object as the event itself, named by the event.
             Ok(body) if body.object.as_ref().is_some_and(|o| o.0 == "error") => {
                 Delta::in_band(body.message.map_or_else(String::new, |m| m.0.into_owned()))
-            }
-            Ok(_) if frame.event.as_deref() == Some("error") => {
-                Delta::in_band(super::text::one_line(&String::from_utf8_lossy(&frame.data)))
             }
             Ok(body) => body.into_delta(self.stream),
             Err(error) => Delta::malformed(format!("a frame is not the expected JSON: {error}")),

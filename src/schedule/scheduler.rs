@@ -21,6 +21,10 @@ use tokio_util::sync::CancellationToken;
 const MOST_GRACE: Duration = Duration::from_secs(5);
 /// How long we sleep at most before we look at the wall clock again, so that a step of it is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+/// Beyond this the clock has been set, and nobody has missed the ticks in between.
+const CLOCK_SET: SignedDuration = SignedDuration::from_hours(24);
+/// How many late ticks are counted before other probes get their turn.
+const LATE_BATCH: u64 = 256;
 /// A run that waits for its target gives up this long before the next tick, so that the two do not
 /// meet.
 const GIVE_WAY: Duration = Duration::from_millis(5);
@@ -60,6 +64,7 @@ impl ProbePlan {
         let (a, b) = (&self.probe, &other.probe);
         a.labels == b.labels
             && a.target.settings == b.target.settings
+            && a.target.dialer.same_files(&b.target.dialer)
             && a.scenario.settings == b.scenario.settings
             && self.cadence == other.cadence
     }
@@ -73,6 +78,7 @@ pub struct Fleet {
     runtime: Handle,
     running: HashMap<ProbeLabels, Running>,
     permits: HashMap<Arc<str>, (usize, Arc<Semaphore>)>,
+    generation: u64,
 }
 
 struct Running {
@@ -90,12 +96,18 @@ impl Fleet {
             runtime,
             running: HashMap::new(),
             permits: HashMap::new(),
+            generation: 0,
         }
     }
 
     /// Makes exactly these probes run. Unchanged ones go on undisturbed; a run of a removed or
     /// changed one that is in flight comes to its end.
-    pub fn apply(&mut self, plans: Vec<ProbePlan>) {
+    /// `generation` counts the calls; what is recorded of new probes carries it.
+    pub fn apply(&mut self, plans: Vec<ProbePlan>, generation: u64) {
+        self.generation = generation;
+        let named =
+            |target: &Arc<str>| plans.iter().any(|plan| plan.probe.labels.target == *target);
+        self.permits.retain(|target, _| named(target));
         let mut old = std::mem::take(&mut self.running);
         for plan in plans {
             let labels = plan.probe.labels.clone();
@@ -134,7 +146,7 @@ impl Fleet {
             offset: plan.cadence.offset_of(&plan.probe.labels),
             plan: plan.clone(),
             prober: self.prober,
-            recorder: self.recorder.clone(),
+            recorder: self.recorder.of_generation(self.generation),
             shutdown: self.shutdown.clone(),
             permits: self.permits_of(&plan.probe),
             stop: stop.clone(),
@@ -145,22 +157,35 @@ impl Fleet {
         Running { plan, stop }
     }
 
+    /// The target's permits, as many as it has now. Runs in flight keep theirs.
     fn permits_of(&mut self, probe: &Probe) -> Arc<Semaphore> {
         let target = &probe.target.settings;
-        let fresh = || {
-            (
-                target.max_in_flight,
-                Arc::new(Semaphore::new(target.max_in_flight)),
-            )
-        };
+        let wanted = target.max_in_flight;
+        let fresh = || (wanted, Arc::new(Semaphore::new(wanted)));
         let entry = self
             .permits
             .entry(target.name.clone())
             .or_insert_with(fresh);
-        if entry.0 != target.max_in_flight {
-            *entry = fresh();
+        let (size, permits) = (entry.0, entry.1.clone());
+        entry.0 = wanted;
+        permits.add_permits(wanted.saturating_sub(size));
+        let surplus = u32::try_from(size.saturating_sub(wanted)).unwrap_or(u32::MAX);
+        if surplus > 0 {
+            let shrinking = permits.clone();
+            let stop = self.shutdown.token().clone();
+            let shrink = async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    surplus = shrinking.acquire_many(surplus) => {
+                        if let Ok(surplus) = surplus {
+                            surplus.forget();
+                        }
+                    }
+                }
+            };
+            self.shutdown.tracker().spawn_on(shrink, &self.runtime);
         }
-        entry.1.clone()
+        permits
     }
 }
 
@@ -180,19 +205,30 @@ impl Ticker {
         let labels = &self.plan.probe.labels;
         let grace = MOST_GRACE.min(self.plan.cadence.schedule.typical_interval() / 2);
         let mut in_flight: Option<JoinHandle<()>> = None;
-        let mut next = self.next_after(wall_now());
+        let mut last = wall_now();
+        let mut next = self.next_after(last);
         while let Some(intended) = next {
             self.recorder.tick(labels, Tick::Next(Some(intended)));
-            let lag = tokio::select! {
+            let woke = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                lag = sleep_until(intended) => lag,
+                woke = wait_for(intended, last, grace) => woke,
             };
-            self.recorder.tick(labels, Tick::Scheduled);
+            let Woke::Due(lag) = woke else {
+                last = wall_now();
+                next = self.next_after(last);
+                continue;
+            };
+            last = intended;
             next = self.next_after(intended);
             if lag > grace {
-                self.recorder.tick(labels, Tick::Missed(MissReason::Late));
-            } else if in_flight.as_ref().is_some_and(|run| !run.is_finished()) {
+                let (late, after) = self.count_late(intended, grace).await;
+                self.recorder.tick(labels, Tick::Late(late));
+                next = after;
+                continue;
+            }
+            self.recorder.tick(labels, Tick::Scheduled);
+            if in_flight.as_ref().is_some_and(|run| !run.is_finished()) {
                 self.recorder
                     .tick(labels, Tick::Skipped(SkipReason::Overlap));
             } else {
@@ -200,6 +236,26 @@ impl Ticker {
             }
         }
         self.recorder.tick(labels, Tick::Next(None));
+    }
+
+    /// How many ticks from `first` on are too old to be run, and the first that is not.
+    async fn count_late(&self, first: Timestamp, grace: Duration) -> (u64, Option<Timestamp>) {
+        let now = wall_now();
+        if now.duration_since(first) > CLOCK_SET {
+            return (1, self.next_after(now));
+        }
+        let mut late = 1;
+        let mut next = self.next_after(first);
+        while let Some(at) = next
+            && Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > grace)
+        {
+            late += 1;
+            next = self.next_after(at);
+            if late % LATE_BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        (late, next)
     }
 
     /// The next instant of the schedule, offset added.
@@ -223,7 +279,7 @@ impl Ticker {
             intended: now.checked_sub(lag).unwrap_or(now),
             schedule_lag: Some(lag),
             keep_answer: false,
-            limit: None,
+            deadline: None,
             cancel: self.shutdown.token().clone(),
         };
         let give_up = next.map(|next| {
@@ -236,6 +292,7 @@ impl Ticker {
             recorder: self.recorder.clone(),
             permits: self.permits.clone(),
             context,
+            stop: self.stop.clone(),
         };
         self.shutdown.tracker().spawn(launch.run(give_up))
     }
@@ -248,6 +305,7 @@ struct Launch {
     recorder: Recorder,
     permits: Arc<Semaphore>,
     context: RunContext,
+    stop: CancellationToken,
 }
 
 impl Launch {
@@ -264,6 +322,10 @@ impl Launch {
             permit = self.permits.acquire() => permit,
             () = self.context.cancel.cancelled() => {
                 self.recorder.tick(labels, Tick::Missed(MissReason::Shutdown));
+                return;
+            }
+            () = self.stop.cancelled() => {
+                self.recorder.tick(labels, Tick::Missed(MissReason::Reload));
                 return;
             }
             () = busy => {
@@ -309,14 +371,70 @@ fn until(at: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(wall_now())).unwrap_or(Duration::ZERO)
 }
 
-/// Sleeps until an instant of the wall clock and tells how late we woke.
-async fn sleep_until(at: Timestamp) -> Duration {
+/// Why a wait has ended.
+enum Woke {
+    /// The instant has come; we are so late for it.
+    Due(Duration),
+    /// The clock went back behind the tick before: the schedule must be asked again.
+    ClockWentBack,
+}
+
+/// Waits for an instant of the wall clock. `last` is the tick before.
+async fn wait_for(at: Timestamp, last: Timestamp, grace: Duration) -> Woke {
     loop {
-        let remaining = until(at);
-        if remaining.is_zero() {
-            let late = wall_now().duration_since(at);
-            return Duration::try_from(late).unwrap_or(Duration::ZERO);
+        let now = wall_now();
+        let late = now.duration_since(at);
+        if !late.is_negative() {
+            return Woke::Due(Duration::try_from(late).unwrap_or(Duration::ZERO));
         }
-        tokio::time::sleep(remaining.min(LONGEST_SLEEP)).await;
+        let back = Duration::try_from(last.duration_since(now));
+        if back.is_ok_and(|back| back > grace) {
+            return Woke::ClockWentBack;
+        }
+        tokio::time::sleep(until(at).min(LONGEST_SLEEP)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{self, Roster};
+    use jiff::tz::TimeZone;
+
+    async fn late(schedule: &str, ago: SignedDuration) -> u64 {
+        let (recorder, _recording) = record::channel(Roster::default());
+        let ticker = Ticker {
+            plan: ProbePlan {
+                probe: Arc::new(Probe::example()),
+                cadence: Cadence {
+                    schedule: Schedule::parse(schedule, &TimeZone::UTC).unwrap(),
+                    offset: Some(Duration::ZERO),
+                },
+            },
+            offset: Duration::ZERO,
+            prober: Prober::default(),
+            recorder,
+            shutdown: Shutdown::new(),
+            permits: Arc::new(Semaphore::new(1)),
+            stop: CancellationToken::new(),
+        };
+        let first = wall_now().checked_sub(ago).unwrap();
+        ticker.count_late(first, Duration::from_secs(1)).await.0
+    }
+
+    #[tokio::test]
+    async fn every_tick_that_a_sleeping_machine_slept_through_is_counted() {
+        let count = late("@every 10s", SignedDuration::from_hours(1)).await;
+        assert!((359..=361).contains(&count), "{count}");
+        let count = late("* * * * *", SignedDuration::from_hours(8)).await;
+        assert!((479..=481).contains(&count), "{count}");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_makes_no_million_of_late_ticks() {
+        assert_eq!(
+            late("@every 1s", SignedDuration::from_hours(24 * 365 * 50)).await,
+            1
+        );
     }
 }

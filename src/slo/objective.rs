@@ -16,10 +16,15 @@ pub struct Selector {
 impl Selector {
     /// Whether the objective speaks of this probe.
     pub fn matches(&self, labels: &ProbeLabels) -> bool {
+        self.matches_names(&labels.target, &labels.scenario)
+    }
+
+    /// Whether the objective speaks of the probe of this target and scenario.
+    pub fn matches_names(&self, target: &str, scenario: &str) -> bool {
         let fits = |wanted: &Option<String>, found: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == found)
         };
-        fits(&self.target, &labels.target) && fits(&self.scenario, &labels.scenario)
+        fits(&self.target, target) && fits(&self.scenario, scenario)
     }
 }
 

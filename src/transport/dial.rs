@@ -55,6 +55,8 @@ pub enum DialError {
 #[derive(Clone)]
 pub struct Dialer {
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Of the certificate files' content, so that a renewed one is told from the old.
+    digest: u64,
 }
 
 impl std::fmt::Debug for Dialer {
@@ -72,7 +74,10 @@ impl Dialer {
     /// When they cannot be read or do not suit each other.
     pub fn new(endpoint: &Endpoint) -> Result<Self, TlsError> {
         let Some(settings) = &endpoint.tls else {
-            return Ok(Self { tls: None });
+            return Ok(Self {
+                tls: None,
+                digest: 0,
+            });
         };
         let name = settings.server_name.as_ref().unwrap_or(&endpoint.host);
         let server_name =
@@ -80,7 +85,13 @@ impl Dialer {
         let config: Arc<ClientConfig> = tls::client_config(settings)?;
         Ok(Self {
             tls: Some((TlsConnector::from(config), server_name)),
+            digest: tls::digest(settings),
         })
+    }
+
+    /// Whether both were made of the same certificate files.
+    pub fn same_files(&self, other: &Self) -> bool {
+        self.digest == other.digest
     }
 
     /// Opens a connection and tells what its parts took. `progress` holds what is done so far, so

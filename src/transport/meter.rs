@@ -57,6 +57,9 @@ impl Meter {
 pub(super) struct StampedStream {
     socket: TcpStream,
     meter: Arc<Meter>,
+    /// The last read filled its buffer, so the next one continues it: what both bring was there at
+    /// the same time, as far as can be told, and shares a stamp.
+    more: bool,
 }
 
 impl StampedStream {
@@ -64,6 +67,7 @@ impl StampedStream {
         Self {
             socket,
             meter: Meter::new(),
+            more: false,
         }
     }
 
@@ -79,10 +83,14 @@ impl AsyncRead for StampedStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
-        if buf.filled().len() > before {
+        let Poll::Ready(result) = Pin::new(&mut self.socket).poll_read(cx, buf) else {
+            self.more = false;
+            return Poll::Pending;
+        };
+        if buf.filled().len() > before && !self.more {
             self.meter.mark(&self.meter.last_read);
         }
+        self.more = buf.remaining() == 0;
         Poll::Ready(result)
     }
 }

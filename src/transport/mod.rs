@@ -41,12 +41,3 @@ pub enum ClockKind {
     /// The monotonic clock right after the read.
     User,
 }
-
-impl ClockKind {
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-        }
-    }
-}

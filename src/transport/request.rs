@@ -54,7 +54,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// When the secret is unreadable or the pieces make no request.
-pub fn build_request(
+pub async fn build_request(
     endpoint: &Endpoint,
     method: Method,
     path: &str,
@@ -73,7 +73,7 @@ pub fn build_request(
         map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     map.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    if let Some(value) = authorization(&endpoint.auth)? {
+    if let Some(value) = authorization(&endpoint.auth).await? {
         map.insert(AUTHORIZATION, value);
     }
     for (name, value) in headers.iter().chain(&endpoint.headers) {
@@ -82,17 +82,17 @@ pub fn build_request(
     Ok(request)
 }
 
-fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, RequestError> {
+async fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, RequestError> {
     let text = match auth {
         Auth::None => return Ok(None),
         Auth::Bearer(source) => {
             format!(
                 "Bearer {}",
-                source.read().map_err(RequestError::Secret)?.expose()
+                source.read().await.map_err(RequestError::Secret)?.expose()
             )
         }
         Auth::Basic { username, password } => {
-            let password = password.read().map_err(RequestError::Secret)?;
+            let password = password.read().await.map_err(RequestError::Secret)?;
             let pair = format!("{username}:{}", password.expose());
             format!("Basic {}", STANDARD.encode(pair))
         }
@@ -114,8 +114,8 @@ pub async fn ask(
     body: Bytes,
     limit: Duration,
 ) -> Result<(ResponseHead, Vec<u8>), AskError> {
-    let request = build_request(endpoint, method, path, &[], body)?;
     let answer = async {
+        let request = build_request(endpoint, method, path, &[], body).await?;
         let mut connection = dialer.dial(endpoint, &mut DialPhases::default()).await?;
         let head = connection.send(request).await?;
         let mut body = Vec::new();

@@ -19,10 +19,10 @@ impl SecretSource {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn read(&self) -> std::io::Result<Secret> {
+    pub async fn read(&self) -> std::io::Result<Secret> {
         match self {
             Self::Value(secret) => Ok(secret.clone()),
-            Self::File(path) => std::fs::read_to_string(path).map(Secret::new),
+            Self::File(path) => tokio::fs::read_to_string(path).await.map(Secret::new),
         }
     }
 }

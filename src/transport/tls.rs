@@ -1,12 +1,13 @@
 //! Trust: rustls with `ring`, the system's or the user's authorities, client certificates.
 
 use super::settings::TlsSettings;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -109,7 +110,7 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>,
             .map_err(|error| TlsError::Certificate(rustls::Error::General(error.to_string())))?;
         builder.with_webpki_verifier(verifier)
     };
-    let config = match (&settings.cert_file, &settings.key_file) {
+    let mut config = match (&settings.cert_file, &settings.key_file) {
         (None, None) => builder.with_no_client_auth(),
         (Some(cert), Some(key)) => {
             let chain = certificates("the client certificate", cert)?;
@@ -121,7 +122,20 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>,
         }
         _ => return Err(TlsError::HalfPair),
     };
+    // A resumed session would make a cold connection warmer than it says, and trust a certificate
+    // that has expired meanwhile.
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// Of the content of every file that the settings name. Only ever compared within this process.
+pub(super) fn digest(settings: &TlsSettings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let files = [&settings.ca_file, &settings.cert_file, &settings.key_file];
+    for path in files.into_iter().flatten() {
+        std::fs::read(path).unwrap_or_default().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// `insecure_skip_verify`: encrypts, and trusts whoever answers.

@@ -29,7 +29,7 @@ pub enum DecodeError {
 }
 
 /// Turns bytes into frames. Feed it everything that arrives, then call `finish` once.
-pub trait Decoder: Send {
+pub trait Decoder: Send + Sync {
     /// Takes the next bytes and appends every frame that they complete.
     ///
     /// # Errors

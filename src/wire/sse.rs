@@ -72,6 +72,11 @@ impl PendingEvent {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" => self.append(value)?,
+            // llama.cpp's server wrote its errors as a field of this name until September 2025.
+            b"error" => {
+                self.name = Some("error".to_owned());
+                self.append(value)?;
+            }
             b"event" => self.name = Some(String::from_utf8_lossy(value).into_owned()),
             _ => {}
         }

@@ -36,6 +36,9 @@ const FEWEST_TOKENS_PER_WORD: f64 = 0.9;
 const MOST_TOKENS_PER_WORD: f64 = 12.0;
 /// The longest built-in system message that a chat template may add.
 const MOST_OVERHEAD: f64 = 4096.0;
+/// One report cannot tell a large overhead from a large ratio, so what is expected of the second may
+/// be far too high.
+const LESSONS_BEFORE_DOUBT: u32 = 2;
 /// Below this share of what was expected, a report is taken for a partly cached prompt.
 const CACHED_BELOW: f64 = 0.75;
 /// So many such reports in a row that agree are no cache but another model.
@@ -48,7 +51,7 @@ const AGREEMENT: f64 = 0.05;
 /// A report is ignored when it cannot be the length of the whole prompt:
 /// - fewer than 0.9 tokens a word, 0 included: cached, or not counted at all;
 /// - more than 12 tokens a word and 4096 on top: another prompt's number;
-/// - after the first lesson, less than three quarters of what was expected, unless three such
+/// - after the second lesson, less than three quarters of what was expected, unless three such
 ///   reports in a row agree within 5 %: then the model has changed and learning starts afresh.
 ///
 /// A report within 2 % (or two tokens) of what was expected changes nothing.
@@ -84,7 +87,8 @@ impl Calibration {
 #[derive(Debug, Default)]
 struct State {
     line: Line,
-    learnt: bool,
+    /// Reports that were believed.
+    lessons: u32,
     doubted: Option<Doubted>,
 }
 
@@ -98,7 +102,7 @@ struct Doubted {
 impl State {
     fn observe(&mut self, words: f64, tokens: f64) {
         let expected = self.line.tokens(words);
-        if self.learnt && tokens < expected * CACHED_BELOW {
+        if self.lessons >= LESSONS_BEFORE_DOUBT && tokens < expected * CACHED_BELOW {
             if !self.doubt(tokens / words) {
                 return;
             }
@@ -106,10 +110,10 @@ impl State {
         }
         self.doubted = None;
         let error = (tokens - self.line.tokens(words)).abs();
-        if !self.learnt || error > (tokens * SETTLED).max(SETTLED_TOKENS) {
+        if self.lessons == 0 || error > (tokens * SETTLED).max(SETTLED_TOKENS) {
             self.line.learn(words, tokens);
-            self.learnt = true;
         }
+        self.lessons = self.lessons.saturating_add(1);
     }
 
     /// Notes a report that looks cached. True when enough of them agree to be believed.
@@ -173,9 +177,9 @@ impl Line {
         self.covariance -= of_overhead * of_ratio / spread;
 
         // Scatter may tilt the line beyond what can be; the length stays what it was.
+        let length = self.tokens(words);
         self.overhead = self.overhead.clamp(0.0, MOST_OVERHEAD);
-        self.ratio = self
-            .ratio
+        self.ratio = ((length - self.overhead) / words)
             .clamp(FEWEST_TOKENS_PER_WORD / 2.0, MOST_TOKENS_PER_WORD);
     }
 }
@@ -216,7 +220,9 @@ mod tests {
     #[test]
     fn a_cached_prompt_teaches_nothing() {
         let calibration = Calibration::default();
-        calibration.observe(200, 300);
+        for _ in 0..2 {
+            calibration.observe(200, 300);
+        }
         let words = calibration.words_for(256);
         for reported in [0, 1, 12, 170, 199, 190, 206] {
             calibration.observe(200, reported);

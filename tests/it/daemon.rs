@@ -294,6 +294,43 @@ async fn reloads_in_a_loop_lose_no_tick_and_no_counter() {
     assert!(last >= 3.0, "{last} ticks in three seconds");
     assert_eq!(sum(&metrics, "llm_probe_missed_total", &[]), 0.0);
     assert_eq!(sum(&metrics, "llm_probe_skipped_total", &[]), 0.0);
+    eventually(
+        "nothing is in flight, and every tick became a run",
+        async || {
+            let metrics = daemon.metrics().await;
+            let of = |family: &str| sum(&metrics, family, &[]);
+            (of("llm_probe_scheduled_total") == of("llm_probe_runs_total")).then_some(())
+        },
+    )
+    .await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_that_outlives_its_probe_is_not_counted_by_the_next_of_its_name() {
+    let slow = sonde::simulate::Character {
+        ttft: sonde::simulate::Distribution::Constant(Duration::from_millis(1500)),
+        ..quick()
+    };
+    let server = simulate(slow).await;
+    let daemon = Daemon::start(&config(&[("a", &server), ("b", &server)])).await;
+    eventually("a run of a is in flight", async || {
+        let metrics = daemon.metrics().await;
+        let in_flight = sum(&metrics, "llm_probe_in_flight", &["target=\"a\""]);
+        (in_flight >= 1.0).then_some(())
+    })
+    .await;
+    for targets in [&[("b", &server)][..], &[("a", &server), ("b", &server)]] {
+        write_atomically(&daemon.file, &config(targets));
+        assert_eq!(daemon.reload().await.0, StatusCode::OK);
+    }
+    for _ in 0..40 {
+        let metrics = daemon.metrics().await;
+        let of = |family: &str| sum(&metrics, family, &["target=\"a\""]);
+        let ended = of("llm_probe_runs_total") + of("llm_probe_skipped_total");
+        assert!(ended <= of("llm_probe_scheduled_total"));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     daemon.stop().await;
 }
 
