@@ -29,7 +29,7 @@ pub use io_thread::IoThread;
 pub use supervisor::ConfigSource;
 
 /// How long what is in flight may take to end after a signal. A second signal does not wait.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
