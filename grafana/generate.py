@@ -28,6 +28,11 @@ RESOURCE = 'target=~"$target|"'
 # One line or bar per probe: numbers of two scenarios must never be mixed.
 BY = "target, scenario"
 LEGEND = "{{target}} · {{scenario}}"
+PROBE_LABELS = ("target", "scenario", "runtime", "model")
+TOKENS_PER_SECOND = "suffix:tok/s"
+
+# A share of failed runs from these on is worth a look, or a worry. They only colour; what pages is the alerts' business.
+WORTH_A_LOOK, WORTH_A_WORRY = 0.01, 0.05
 
 
 # --- Queries ----------------------------------------------------------------------------------------------------------
@@ -45,6 +50,11 @@ def increase(counter, window="$__rate_interval", by=BY):
 
 def share_of_runs(counter, **how):
     return f"{increase(counter, **how)} / {increase('llm_probe_runs_total', **how)}"
+
+
+def extreme(aggregation, expr):
+    """The one probe with the highest or lowest number; none without a number, which is NaN, or with nothing to show."""
+    return f"{aggregation}(1, ({expr}) > 0)"
 
 
 def or_zero(counter):
@@ -66,69 +76,130 @@ def panel(kind, title, description, targets, **more):
     return {"type": kind, "title": title, "description": description, **common, **more}
 
 
-def size(width, height=8):
+def size(width, height=9):
     return {"w": width, "h": height}
 
 
-def lines(title, description, unit, targets, width=8, stacked=False, **more):
-    """Lines over time. A target has the same colour in every panel, because the colour follows its name."""
+def fixed(color):
+    return {"mode": "fixed", "fixedColor": color}
+
+
+def steps(base, *rising):
+    """Thresholds: the colour below all of them, then (from, colour) in rising order."""
+    first = {"value": None, "color": base}
+    return {"mode": "absolute", "steps": [first, *({"value": value, "color": color} for value, color in rising)]}
+
+
+def override(name, **properties):
+    """What is different for one column or series; `__` in a property's name stands for a dot."""
+    listed = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
+    return {"matcher": {"id": "byName", "options": name}, "properties": listed}
+
+
+def lines(
+    title, description, unit, targets, width=8, stacked=False, draw="line", colors=None, no_value=None, soft_max=None, **more
+):
+    """Numbers over time. The axis reaches up to `soft_max` at least, so that a tiny number does not look like a mountain.
+
+    The colour follows the position of a series, and every panel lists the probes in the same order, those without a
+    number included: so a probe has one colour everywhere. Colours that follow the name gave three of eight probes the
+    same orange.
+    """
     style = {
-        "drawStyle": "line",
+        "drawStyle": draw,
         "lineWidth": 1,
-        "fillOpacity": 60 if stacked else 5,
+        "fillOpacity": 60 if stacked else 0,
         "showPoints": "auto",
         # A probe is not there between its runs; joining the points of one that stopped would invent data.
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
     }
-    defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic-by-name"}, "custom": style}
+    defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": style}
+    if no_value:
+        defaults["noValue"] = no_value
+    if soft_max:
+        style["axisSoftMax"] = soft_max
     options = {
-        "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["mean", "max"], "showLegend": True},
+        # A list: a table has room for three names, and its numbers are in the table of targets and in the tooltip.
+        "legend": {"displayMode": "list", "placement": "bottom", "calcs": [], "showLegend": True},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     targets = targets if isinstance(targets, list) else [target(targets)]
-    fields = {"defaults": defaults, "overrides": []}
+    overrides = [override(name, color=fixed(color)) for name, color in (colors or {}).items()]
+    fields = {"defaults": defaults, "overrides": overrides}
     return panel(
         "timeseries", title, description, targets, gridPos=size(width), fieldConfig=fields, options=options, **more
     )
 
 
-def table(title, description, height, columns):
-    """One row per probe, one column per (name, unit, query)."""
+def table(title, description, room, labels, columns, sort_by, no_value="no data"):
+    """One row per set of labels: these, then one column per (name, query, properties); sorted by (name, descending)."""
     references = [chr(ord("A") + position) for position in range(len(columns))]
     targets = [
         target(expr, legend=name, ref=reference, format="table", instant=True, range=False)
-        for reference, (name, _, expr) in zip(references, columns, strict=True)
+        for reference, (name, expr, _) in zip(references, columns, strict=True)
     ]
-    names = {f"Value #{reference}": name for reference, (name, _, _) in zip(references, columns, strict=True)}
-    overrides = [
-        {"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]}
-        for name, unit, _ in columns
-    ]
+    names = {label: label.capitalize() for label in labels}
+    values = ["Value"] if len(columns) == 1 else [f"Value #{reference}" for reference in references]
+    names |= {value: name for value, (name, _, _) in zip(values, columns, strict=True)}
+    # Without an order Grafana sorts labels by the alphabet: the model first, the target last.
+    order = {name: position for position, name in enumerate(names)}
     transformations = [
         {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": names}},
+        {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names}},
     ]
-    options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}}
-    defaults = {"unit": "short", "custom": {"align": "auto", "filterable": True}}
+    options = {
+        "showHeader": True,
+        "cellHeight": "sm",
+        "footer": {"show": False},
+        "sortBy": [{"displayName": name, "desc": descending} for name, descending in sort_by],
+    }
+    absent = {"type": "special", "options": {"match": "null+nan", "result": {"text": "–", "index": 0}}}
+    # Narrower than Grafana's 150, so that all columns are seen on a laptop.
+    style = {"align": "auto", "filterable": True, "minWidth": 80}
+    defaults = {"unit": "short", "mappings": [absent], "noValue": no_value, "custom": style}
+    overrides = [override(name, **properties) for name, _, properties in columns]
     return panel(
         "table",
         title,
         description,
         targets,
-        gridPos=size(WIDTH, height),
+        gridPos=room,
         fieldConfig={"defaults": defaults, "overrides": overrides},
         options=options,
         transformations=transformations,
     )
 
 
-def bars(title, description, unit, targets):
-    """One horizontal bar per series, over the whole time range."""
-    defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic-by-name"}}
-    options = {"orientation": "horizontal", "displayMode": "basic", "reduceOptions": {"calcs": ["lastNotNull"]}}
+def counted(name, expr, **properties):
+    return name, expr, {"decimals": 0, **properties}
+
+
+def compared(name, unit, expr, color="blue", **properties):
+    """A column with a bar in each cell. Its length compares the rows; its colour does not judge them."""
+    cell = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
+    bar = {"unit": unit, "min": 0, "fieldMinMax": True, "color": fixed(color), "custom__cellOptions": cell}
+    return name, expr, bar | properties
+
+
+def judged(name, expr, **properties):
+    """A column whose cells have a background, transparent where all is well, so that the others stand out."""
+    return name, expr, {"custom__cellOptions": {"type": "color-background", "mode": "basic"}, **properties}
+
+
+def tile(title, description, unit, expr, thresholds, filled=False, no_value="no data"):
+    """One number in large type over the whole time range: alone on a ground, or with the name of its probe."""
+    defaults = {"unit": unit, "noValue": no_value, "color": {"mode": "thresholds"}, "thresholds": thresholds}
+    options = {
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "colorMode": "background" if filled else "value",
+        "textMode": "value" if filled else "value_and_name",
+        "graphMode": "none",
+        "justifyMode": "center",
+    }
     fields = {"defaults": defaults, "overrides": []}
-    return panel("bargauge", title, description, targets, gridPos=size(12), fieldConfig=fields, options=options)
+    targets = [target(expr, instant=True, range=False)]
+    return panel("stat", title, description, targets, gridPos=size(6, 4), fieldConfig=fields, options=options)
 
 
 def quantiles(name, histogram, description, labels="", quantiles=(0.5, 0.95, 0.99)):
@@ -152,30 +223,92 @@ def describe_quantile(q):
 
 
 def at_a_glance():
-    over_range = {"window": "$__range", "by": "target, runtime, model, scenario"}
-    ttft = "llm_probe_time_to_first_token_seconds"
+    return [*worst_probes(), targets_compared()]
+
+
+def worst_probes():
+    ttft = quantile(0.95, "llm_probe_time_to_first_token_seconds", 'kind="any"', window="$__range")
+    decode = quantile(0.5, "llm_probe_output_tokens_per_second", 'basis="decode"', window="$__range")
     return [
-        table(
-            "Targets",
-            "Over the selected time range. Success ratio: runs without a failure / all runs. TTFT: first token of any kind "
-            "minus dispatch. Decode TPS: (n − 1) / (last token − first token) of one stream, median run. E2E: end of "
-            "stream minus dispatch, of successful runs. Tainted runs are in none of the latencies.",
-            9,
-            [
-                ("Runs", "short", increase("llm_probe_runs_total", **over_range)),
-                ("Success ratio", "percentunit", f"1 - {share_of_runs('llm_probe_failures_total', **over_range)}"),
-                ("Failures", "short", increase("llm_probe_failures_total", **over_range)),
-                ("TTFT p50", "s", quantile(0.5, ttft, 'kind="any"', **over_range)),
-                ("TTFT p95", "s", quantile(0.95, ttft, 'kind="any"', **over_range)),
-                (
-                    "Decode TPS",
-                    "short",
-                    quantile(0.5, "llm_probe_output_tokens_per_second", 'basis="decode"', **over_range),
-                ),
-                ("E2E p95", "s", quantile(0.95, "llm_probe_inference_seconds", 'result="success"', **over_range)),
-            ],
-        )
+        tile(
+            "Probes failing now",
+            "Probes whose last run failed, whatever the selected time range. A probe is a scenario on a target.",
+            "short",
+            f"sum(1 - min by ({BY}) (llm_probe_success{{{PROBE}}}))",
+            # The colour below zero is that of no data, which must not look like health.
+            steps("orange", (0, "green"), (1, "red")),
+            filled=True,
+        ),
+        tile(
+            "Most failures",
+            "The probe with the highest share of failed runs over the selected time range.",
+            "percentunit",
+            extreme("topk", share_of_runs("llm_probe_failures_total", window="$__range")),
+            steps("text", (WORTH_A_LOOK, "orange"), (WORTH_A_WORRY, "red")),
+            no_value="none seen",
+        ),
+        tile(
+            "Slowest TTFT p95",
+            "The probe with the highest p95 of the time to the first token of any kind, over the selected time range.",
+            "s",
+            extreme("topk", ttft),
+            steps("text"),
+        ),
+        tile(
+            "Slowest decode",
+            "The probe with the fewest tokens per second of one stream, median run, over the selected time range.",
+            TOKENS_PER_SECOND,
+            extreme("bottomk", decode),
+            steps("text"),
+        ),
     ]
+
+
+def targets_compared():
+    by = ", ".join(PROBE_LABELS)
+    over_range = {"window": "$__range", "by": by}
+    ttft = "llm_probe_time_to_first_token_seconds"
+    outcome = {"0": {"text": "failed", "color": "red", "index": 0}, "1": {"text": "ok", "color": "transparent", "index": 1}}
+    return table(
+        "Targets",
+        "Last run and last success are of now, all else is over the selected time range; the least successful first. Success "
+        "ratio: runs without a failure / all runs. TTFT: first token of any kind minus dispatch. Decode TPS: (n − 1) / (last "
+        "token − first token) of one stream, median run. E2E: end of stream minus dispatch, of successful runs. Tainted runs "
+        "are in none of the latencies.",
+        size(WIDTH, 10),
+        PROBE_LABELS,
+        [
+            judged(
+                "Last run",
+                f"min by ({by}) (llm_probe_success{{{PROBE}}})",
+                mappings=[{"type": "value", "options": outcome}],
+                custom__align="center",
+                custom__width=90,
+            ),
+            (
+                "Last success",
+                f"1000 * max by ({by}) (llm_probe_last_success_timestamp_seconds{{{PROBE}}})",
+                {"unit": "dateTimeFromNow", "custom.width": 140},
+            ),
+            counted("Runs", increase("llm_probe_runs_total", **over_range), custom__width=80),
+            judged(
+                "Success ratio",
+                f"1 - {share_of_runs('llm_probe_failures_total', **over_range)}",
+                unit="percentunit",
+                thresholds=steps("red", (1 - WORTH_A_WORRY, "orange"), (1 - WORTH_A_LOOK, "transparent")),
+                custom__width=110,
+            ),
+            compared("TTFT p50", "s", quantile(0.5, ttft, 'kind="any"', **over_range)),
+            compared("TTFT p95", "s", quantile(0.95, ttft, 'kind="any"', **over_range)),
+            compared(
+                "Decode TPS",
+                TOKENS_PER_SECOND,
+                quantile(0.5, "llm_probe_output_tokens_per_second", 'basis="decode"', **over_range),
+            ),
+            compared("E2E p95", "s", quantile(0.95, "llm_probe_inference_seconds", 'result="success"', **over_range)),
+        ],
+        [("Success ratio", False), ("TTFT p95", True)],
+    )
 
 
 def first_token(kind, meaning):
@@ -212,7 +345,7 @@ def between_tokens():
 def speed():
     def of(title, description, q, basis):
         expr = quantile(q, "llm_probe_output_tokens_per_second", f'basis="{basis}"')
-        return lines(title, description, "short", expr)
+        return lines(title, description, TOKENS_PER_SECOND, expr)
 
     decode = "Tokens per second of one stream: (n − 1) / (last token − first token)."
     return [
@@ -242,19 +375,32 @@ def inference():
     ]
 
 
+# (name, phases, colour) in the order of time, which is the order of the stack.
+PHASES = (
+    ("schedule", "schedule", "semi-dark-red"),
+    ("connection", "dns|connect|tls", "purple"),
+    ("send", "send", "orange"),
+    ("wait", "wait", "yellow"),
+    ("stream", "stream", "blue"),
+)
+
+
 def phases():
-    per_run = (
-        f"sum by (phase) (rate(llm_probe_phase_seconds_sum{{{PROBE}}}[$__rate_interval]))"
-        f" / ignoring (phase) group_left sum(rate(llm_probe_inference_seconds_count{{{PROBE}}}[$__rate_interval]))"
-    )
+    runs = f"sum(rate(llm_probe_inference_seconds_count{{{PROBE}}}[$__rate_interval]))"
+
+    def per_run(phase):
+        return f'sum(rate(llm_probe_phase_seconds_sum{{{PROBE}, phase=~"{phase}"}}[$__rate_interval])) / {runs}'
+
     return [
         lines(
             "Phases of $target",
-            "Where the time of a mean run goes. schedule: our own lateness; dns, connect, tls: only on a cold connection; "
+            "Where the time of a mean run goes. schedule: our own lateness; connection: DNS, TCP and TLS of a cold connection; "
             "send: the request; wait: until the first token; stream: until the end. Select one scenario to compare like with like.",
             "s",
-            [target(per_run, "{{phase}}")],
+            [target(per_run(phase), name, name) for name, phase, _ in PHASES],
             stacked=True,
+            colors={name: color for name, _, color in PHASES},
+            soft_max=1,
             repeat="target",
             repeatDirection="h",
             maxPerRow=3,
@@ -263,7 +409,7 @@ def phases():
 
 
 def failures():
-    by_reason = f"topk(10, sum by ({BY}, reason) (increase(llm_probe_failures_total{{{PROBE}}}[$__range])))"
+    by_reason = f"sum by ({BY}, reason) (increase(llm_probe_failures_total{{{PROBE}}}[$__range])) > 0"
     return [
         lines(
             "Failure ratio",
@@ -271,12 +417,17 @@ def failures():
             "percentunit",
             share_of_runs("llm_probe_failures_total"),
             width=12,
+            soft_max=0.1,
         ),
-        bars(
+        table(
             "Failures by reason",
-            "Failed runs over the selected time range, the ten most frequent. The reasons are a closed set: see the runbook of SondeProbeFailing.",
-            "short",
-            [target(by_reason, f"{LEGEND} · {{{{reason}}}}", instant=True, range=False)],
+            "Failed runs over the selected time range, the most frequent first. The reasons are a closed set: see the runbook of "
+            "SondeProbeFailing.",
+            size(12),
+            ("reason", "target", "scenario"),
+            [compared("Failures", "short", by_reason, color="semi-dark-red", decimals=0)],
+            [("Failures", True)],
+            no_value="no failed run seen",
         ),
     ]
 
@@ -285,7 +436,7 @@ def accounting():
     scheduled, runs = or_zero("llm_probe_scheduled_total"), or_zero("llm_probe_runs_total")
     missed, skipped = or_zero("llm_probe_missed_total"), or_zero("llm_probe_skipped_total")
     lost = " or ".join(
-        f'label_replace(sum by ({BY}, reason) (increase({counter}{{{PROBE}}}[$__rate_interval])), "what", "{what}", "", "")'
+        f'label_replace(sum by ({BY}, reason) (increase({counter}{{{PROBE}}}[$__rate_interval])) > 0, "what", "{what}", "", "")'
         for what, counter in (
             ("missed", "llm_probe_missed_total"),
             ("skipped", "llm_probe_skipped_total"),
@@ -297,15 +448,17 @@ def accounting():
             "Every planned run",
             "Over the selected time range. Scheduled = run + missed + skipped, plus a run in flight. Missed: Sonde was late or "
             "stopping. Skipped: Sonde held back on purpose. Tainted: run, but with an error bar too wide to be counted in latencies. "
-            "Small fractions come from Prometheus, which extrapolates counters to the ends of the range.",
-            8,
+            "A sum may be one off: Prometheus extrapolates counters to the ends of the range, and the fractions are rounded here.",
+            size(WIDTH, 10),
+            ("target", "scenario"),
             [
-                ("Scheduled", "short", scheduled),
-                ("Run", "short", runs),
-                ("Missed", "short", missed),
-                ("Skipped", "short", skipped),
-                ("Tainted", "short", or_zero("llm_probe_tainted_total")),
+                counted("Scheduled", scheduled),
+                counted("Run", runs),
+                counted("Missed", missed),
+                counted("Skipped", skipped),
+                counted("Tainted", or_zero("llm_probe_tainted_total")),
             ],
+            [("Target", False), ("Scenario", False)],
         ),
         lines(
             "Not run or not counted",
@@ -314,23 +467,25 @@ def accounting():
             "short",
             [target(lost, f"{LEGEND} · {{{{what}}}}: {{{{reason}}}}")],
             width=WIDTH,
+            stacked=True,
+            draw="bars",
+            no_value="no such run seen",
         ),
     ]
 
 
 def resources():
     daemon = "{{instance}} · {{scope}}"
-    by_gpu = "{{instance}} · {{name}} {{gpu}}"
 
     def network(direction):
-        return f"rate(llm_resource_network_{direction}_bytes_total{{{RESOURCE}}}[$__rate_interval])"
+        # A node has a dozen interfaces that never carry anything.
+        return f"rate(llm_resource_network_{direction}_bytes_total{{{RESOURCE}}}[$__rate_interval]) > 0"
 
     scopes = "scope: the node, a container, or a process; what Sonde may not read is absent."
-    gpu = "Empty where Sonde sees no GPU; in Kubernetes use the panels of dcgm-exporter."
     cpu = f"rate(llm_resource_cpu_seconds_total{{{RESOURCE}}}[$__rate_interval])"
     memory = f'llm_resource_memory_bytes{{{RESOURCE}, kind=~"working_set|"}}'
     return [
-        lines("CPU", f"Cores in use. {scopes}", "short", [target(cpu, daemon)]),
+        lines("CPU cores", f"Cores in use. {scopes}", "short", [target(cpu, daemon)]),
         lines(
             "Memory",
             f"Working set: what the kernel cannot take back at once, and what an out-of-memory kill looks at. {scopes}",
@@ -339,26 +494,32 @@ def resources():
         ),
         lines(
             "Network",
-            f"Bytes per second by interface; in a pod, the interfaces of the pod. {scopes}",
+            f"Bytes per second by interface that carries any; in a pod, the interfaces of the pod. {scopes}",
             "Bps",
             [
                 target(network("receive"), f"{daemon} · {{{{interface}}}} in"),
                 target(network("transmit"), f"{daemon} · {{{{interface}}}} out", "B"),
             ],
         ),
-        lines(
+    ]
+
+
+def gpus():
+    by_gpu = "{{instance}} · {{name}} {{gpu}}"
+    absence = "Empty where Sonde sees no GPU; in Kubernetes use the panels of dcgm-exporter."
+
+    def gpu(title, description, unit, expr):
+        return lines(title, f"{description} {absence}", unit, [target(expr, by_gpu)], no_value="no GPU seen")
+
+    return [
+        gpu(
             "GPU utilization",
-            f"Share of time in which a kernel ran: busy, not full. {gpu}",
+            "Share of time in which a kernel ran: busy, not full.",
             "percentunit",
-            [target("llm_gpu_utilization_ratio", by_gpu)],
+            "llm_gpu_utilization_ratio",
         ),
-        lines(
-            "GPU memory",
-            f"Used / total. {gpu}",
-            "percentunit",
-            [target("llm_gpu_memory_used_bytes / llm_gpu_memory_total_bytes", by_gpu)],
-        ),
-        lines("GPU power", f"What the board draws. {gpu}", "watt", [target("llm_gpu_power_watts", by_gpu)]),
+        gpu("GPU memory", "Used / total.", "percentunit", "llm_gpu_memory_used_bytes / llm_gpu_memory_total_bytes"),
+        gpu("GPU power", "What the board draws.", "watt", "llm_gpu_power_watts"),
     ]
 
 
@@ -397,31 +558,37 @@ def variables():
 def laid_out(rows):
     """Panels from left to right, then down; ids in this order, so that a change elsewhere moves few of them."""
     ids, y, placed = itertools.count(1), 0, []
-    for title, panels in rows:
-        placed.append(
-            {
-                "type": "row",
-                "id": next(ids),
-                "title": title,
-                "collapsed": False,
-                "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1},
-                "panels": [],
-            }
-        )
-        x, y, line_height = 0, y + 1, 0
+    for title, panels, *collapsed in rows:
+        row = {
+            "type": "row",
+            "id": next(ids),
+            "title": title,
+            "collapsed": bool(collapsed),
+            "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1},
+            "panels": [],
+        }
+        placed.append(row)
+        # The panels of a collapsed row are inside it, and take no room.
+        into = row["panels"] if collapsed else placed
+        x, line_y, line_height = 0, y + 1, 0
         for item in panels:
             width, height = item["gridPos"]["w"], item["gridPos"]["h"]
             if x + width > WIDTH:
-                x, y, line_height = 0, y + line_height, 0
-            placed.append(item | {"id": next(ids), "gridPos": {"x": x, "y": y, "w": width, "h": height}})
+                x, line_y, line_height = 0, line_y + line_height, 0
+            into.append(item | {"id": next(ids), "gridPos": {"x": x, "y": line_y, "w": width, "h": height}})
             x, line_height = x + width, max(line_height, height)
-        y += line_height
+        y = y + 1 if collapsed else line_y + line_height
     return placed
+
+
+# Three empty panels on every machine without a GPU are not worth their room.
+COLLAPSED = "collapsed"
 
 
 def compare():
     rows = [
         ("At a glance", at_a_glance()),
+        ("Failures", failures()),
         ("Time to first token, of any kind", first_token("any", "First token of any kind, reasoning included,")),
         (
             "Time to first visible token",
@@ -431,9 +598,9 @@ def compare():
         ("Tokens per second", speed()),
         ("Inference time", inference()),
         ("Phases", phases()),
-        ("Failures", failures()),
         ("Accounting", accounting()),
         ("Resources", resources()),
+        ("GPUs", gpus(), COLLAPSED),
     ]
     return {
         "uid": "sonde-compare",
