@@ -247,6 +247,34 @@ mod tests {
         assert!(!text.contains("llm_probe_success"), "{text}");
     }
 
+    /// Names, types and labels of everything, without what differs from run to run. A change here is
+    /// a change of the interface: users' dashboards and alerts read these.
+    #[test]
+    fn the_exposition_is_as_it_was_agreed() {
+        let probe = Probe::example();
+        let store = Store::new(MetricsSettings::default(), Arc::default());
+        let shape = ProbeShape::of(&probe, &[]);
+        store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        let context = RunContext::on_demand(CancellationToken::new());
+        let run = Prober::default().aborted(&probe, &context);
+        store.observe(&Arc::new(run));
+        let found: String = exposition(&store)
+            .lines()
+            .map(|line| match line.starts_with('#') {
+                true => format!("{line}\n"),
+                false => format!("{}\n", line.rsplit_once(' ').map_or(line, |(name, _)| name)),
+            })
+            .collect();
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/exposition.txt");
+        let golden = std::fs::read_to_string(path).unwrap_or_default();
+        let updating = crate::config::Environment::process().get("SONDE_UPDATE").is_some();
+        if updating {
+            std::fs::write(path, &found).unwrap();
+        } else {
+            assert_eq!(found, golden, "run the tests once with SONDE_UPDATE=1");
+        }
+    }
+
     #[test]
     fn labels_that_sonde_sets_itself_are_refused_from_users() {
         let info = catalogue()

@@ -154,3 +154,58 @@ impl PartialEq for RuntimeSpec {
         self.name == other.name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_runtime_writes_requests_and_reads_anything_without_a_panic() {
+        let mut names = HashSet::new();
+        let prompt = Prompt {
+            system: Some("Be brief.".into()),
+            user: "Hello".to_owned(),
+            generated_words: None,
+        };
+        let generation = Generation {
+            output_tokens: Some(7),
+            temperature: Some(0.0),
+            extra_body: Map::from_iter([("seed".to_owned(), Value::from(1))]),
+        };
+        for spec in RUNTIMES {
+            assert!(names.insert(spec.name), "{} is there twice", spec.name);
+            assert!(!spec.summary.is_empty());
+            for (operation, stream) in [
+                (Operation::Chat, true),
+                (Operation::Chat, false),
+                (Operation::Completion, true),
+                (Operation::Completion, false),
+            ] {
+                let request = spec.adapter.encode(EncodeInput {
+                    model: "a/model:1b",
+                    operation,
+                    stream,
+                    prompt: &prompt,
+                    generation: &generation,
+                });
+                assert!(request.path.starts_with('/'), "{}", spec.name);
+                let body: Value = serde_json::from_slice(&request.body).unwrap();
+                assert_eq!(body["model"], "a/model:1b", "{}", spec.name);
+                assert_eq!(body["stream"], stream, "{}", spec.name);
+                assert_eq!(body["seed"], 1, "{}", spec.name);
+                let text = body.to_string();
+                assert!(text.contains("Hello") && text.contains("Be brief."), "{text}");
+                let mut interpreter = spec.adapter.interpreter(operation, stream);
+                for data in ["", "{}", "[]", "null", "\u{0}", r#"{"choices":[],"done":1}"#] {
+                    let frame = Frame {
+                        event: None,
+                        data: data.as_bytes().to_vec(),
+                        end: 0,
+                    };
+                    interpreter.on_frame(&frame);
+                }
+            }
+        }
+    }
+}
