@@ -5,6 +5,7 @@ use crate::app::ConfigSource;
 use crate::base::units::format_duration;
 use crate::config::{self, Environment, Settings};
 use crate::metrics::series_per_probe;
+use crate::schedule::Schedule;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -49,12 +50,12 @@ fn summary(settings: &Settings) -> String {
         ));
         for scenario in &plan.scenarios {
             let cadence = &scenario.cadence;
-            let interval = format_duration(cadence.schedule.typical_interval());
+            let every = match &cadence.schedule {
+                Schedule::Every(_) => String::new(),
+                cron => format!(", every {}", format_duration(cron.typical_interval())),
+            };
             let name = &scenario.scenario.settings.name;
-            out.push_str(&format!(
-                "  scenario {name}: {}, every {interval}\n",
-                cadence.schedule
-            ));
+            out.push_str(&format!("  scenario {name}: {}{every}\n", cadence.schedule));
             let objectives = settings.objectives.iter();
             let objectives = objectives.filter(|o| o.selector.matches_names(&target.name, name));
             probes += 1;

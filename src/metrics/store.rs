@@ -267,7 +267,9 @@ mod tests {
             .collect();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/exposition.txt");
         let golden = std::fs::read_to_string(path).unwrap_or_default();
-        let updating = crate::config::Environment::process().get("SONDE_UPDATE").is_some();
+        let updating = crate::config::Environment::process()
+            .get("SONDE_UPDATE")
+            .is_some();
         if updating {
             std::fs::write(path, &found).unwrap();
         } else {

@@ -23,7 +23,7 @@ impl Sink for Transitions {
         let run_id = run.run_id;
         match &run.failure {
             None => {
-                let ttft_ms = run.latency.first_token.map(|time| time.as_secs_f64() * 1e3);
+                let ttft_ms = run.latency.first_token.map(|time| time.as_millis());
                 tracing::info!(%probe, %run_id, ttft_ms, "probe succeeds");
             }
             Some(failure) => {

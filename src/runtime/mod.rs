@@ -195,9 +195,19 @@ mod tests {
                 assert_eq!(body["stream"], stream, "{}", spec.name);
                 assert_eq!(body["seed"], 1, "{}", spec.name);
                 let text = body.to_string();
-                assert!(text.contains("Hello") && text.contains("Be brief."), "{text}");
+                assert!(
+                    text.contains("Hello") && text.contains("Be brief."),
+                    "{text}"
+                );
                 let mut interpreter = spec.adapter.interpreter(operation, stream);
-                for data in ["", "{}", "[]", "null", "\u{0}", r#"{"choices":[],"done":1}"#] {
+                for data in [
+                    "",
+                    "{}",
+                    "[]",
+                    "null",
+                    "\u{0}",
+                    r#"{"choices":[],"done":1}"#,
+                ] {
                     let frame = Frame {
                         event: None,
                         data: data.as_bytes().to_vec(),
