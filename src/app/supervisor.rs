@@ -2,11 +2,15 @@
 
 use super::detection::{Found, ask_until_known};
 use crate::base::shutdown::Shutdown;
-use crate::config::{self, Environment, LoadInput, Problems, Settings, TargetPlan, Watched};
+use crate::config::{
+    self, Environment, LoadInput, LogSettings, Problems, ServerSettings, Settings, TargetPlan,
+    Watched,
+};
 use crate::http::{Live, ReloadAnswer};
 use crate::metrics::{ProbeShape, Store, TargetFacts};
 use crate::probe::{Probe, Target};
 use crate::record::{Board, Roster};
+use crate::resource::ResourceSettings;
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Fleet, ProbePlan};
 use parking_lot::RwLock;
@@ -21,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 /// How often the file is looked at. Content is compared, so a ConfigMap's symlink swap counts and a
 /// touch does not.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Looks at the file between two tries of a configuration that failed: half a minute.
+const RETRY_TICKS: u32 = 15;
 
 /// Where the configuration comes from, each time anew.
 #[derive(Clone, Debug)]
@@ -78,6 +84,10 @@ pub(super) struct Supervisor {
     generation: u64,
     stop_asking: CancellationToken,
     config_error: Option<String>,
+    /// Ticks of the watch until a configuration that failed is tried again: what it misses may have
+    /// come meanwhile, as a Secret does that is mounted after its ConfigMap.
+    retry_in: u32,
+    at_start: Option<AtStart>,
 }
 
 impl Supervisor {
@@ -97,6 +107,8 @@ impl Supervisor {
             generation: 0,
             stop_asking: CancellationToken::new(),
             config_error: None,
+            retry_in: 0,
+            at_start: None,
         }
     }
 
@@ -110,6 +122,7 @@ impl Supervisor {
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut hangup = signal(SignalKind::hangup()).ok();
+        self.at_start = Some(AtStart::of(&settings));
         self.apply(&settings, &found_sender);
         let stop = self.shutdown.token().clone();
         loop {
@@ -127,10 +140,18 @@ impl Supervisor {
                     let changed = watched.as_mut().map(Watched::changed);
                     if let Some(Ok(Some(_))) = changed {
                         self.reload("changed file", &mut settings, &found_sender).ok();
+                    } else if self.wants_retry() {
+                        self.reload("retry", &mut settings, &found_sender).ok();
                     }
                 }
             }
         }
+    }
+
+    /// Counts the ticks since a load that failed.
+    fn wants_retry(&mut self) -> bool {
+        self.retry_in = self.retry_in.saturating_sub(1);
+        self.config_error.is_some() && self.retry_in == 0
     }
 
     fn reload(
@@ -144,11 +165,13 @@ impl Supervisor {
                 for warning in &fresh.warnings {
                     tracing::warn!("{warning}");
                 }
-                let note = needs_restart(settings, &fresh);
+                let at_start = self.at_start.as_ref();
+                let note = at_start.and_then(|at_start| at_start.needs_restart(&fresh));
                 *settings = fresh;
                 self.config_error = None;
                 self.informed.store.set_reload(true);
                 self.apply(settings, found);
+                self.ask_again(settings, found);
                 tracing::info!(
                     cause,
                     probes = self.fleet.probes().count(),
@@ -161,10 +184,14 @@ impl Supervisor {
             }
             Err(problems) => {
                 let text = problems.to_string();
-                tracing::error!(
-                    cause,
-                    "configuration not reloaded, the old one stays in force: {text}"
-                );
+                self.retry_in = RETRY_TICKS;
+                // A retry that finds the same is no news.
+                if self.config_error.as_ref() != Some(&text) {
+                    tracing::error!(
+                        cause,
+                        "configuration not reloaded, the old one stays in force: {text}"
+                    );
+                }
                 self.informed.store.set_reload(false);
                 self.config_error = Some(text.clone());
                 self.publish();
@@ -211,6 +238,18 @@ impl Supervisor {
         self.publish();
     }
 
+    /// Asks the targets that were detected once more: what answers there may be another model now.
+    /// Until it is known, they are probed as before.
+    fn ask_again(&self, settings: &Settings, found: &mpsc::Sender<Found>) {
+        for plan in &settings.targets {
+            let detected = plan.settings.runtime.is_none() || plan.settings.model.is_none();
+            if detected && self.known.contains_key(&plan.settings.name) {
+                let stop = self.stop_asking.clone();
+                ask_until_known(plan, self.generation, found.clone(), &self.shutdown, stop);
+            }
+        }
+    }
+
     /// What a target is: as configured, or as detected under the same settings.
     fn identity(&self, plan: &TargetPlan) -> Option<(&'static RuntimeSpec, Arc<str>)> {
         if let (Some(runtime), Some(model)) = (plan.settings.runtime, &plan.settings.model) {
@@ -229,6 +268,8 @@ impl Supervisor {
         }
         let target = news.target;
         match news.result {
+            // Asked again and found away: it is probed as before, and its probes say so.
+            Err(_) if self.known.contains_key(&target) => {}
             Err(why) => {
                 tracing::warn!(%target, "target is not known yet: {why}");
                 for entry in self.pending.iter_mut().filter(|entry| *entry.0 == *target) {
@@ -237,6 +278,10 @@ impl Supervisor {
                 self.publish();
             }
             Ok((runtime, model)) => {
+                let before = self.known.get(&target);
+                if before.is_some_and(|(_, r, m)| *r == runtime && *m == model) {
+                    return;
+                }
                 tracing::info!(%target, runtime = runtime.name, %model, "target detected");
                 let plans = settings.targets.iter();
                 let mut same = plans.filter(|plan| plan.settings.name == target);
@@ -259,24 +304,43 @@ impl Supervisor {
     }
 }
 
-/// What a reload does not do.
-fn needs_restart(old: &Settings, fresh: &Settings) -> Option<String> {
-    let changed = [
-        ("server", old.server != fresh.server),
-        ("log", old.log != fresh.log),
-        ("resources", old.resources != fresh.resources),
-        (
-            "metrics.classic_buckets",
-            old.metrics.classic_buckets != fresh.metrics.classic_buckets,
-        ),
-    ];
-    let names: Vec<_> = changed
-        .iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(name, _)| format!("`{name}`"))
-        .collect();
-    let names = names.join(", ");
-    (!names.is_empty()).then(|| format!("the change of {names} takes effect after a restart"))
+/// What only a restart changes, as it was at the start.
+struct AtStart {
+    server: ServerSettings,
+    log: LogSettings,
+    resources: ResourceSettings,
+    classic_buckets: bool,
+}
+
+impl AtStart {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            server: settings.server.clone(),
+            log: settings.log.clone(),
+            resources: settings.resources.clone(),
+            classic_buckets: settings.metrics.classic_buckets,
+        }
+    }
+
+    /// What a reload to these settings leaves undone.
+    fn needs_restart(&self, fresh: &Settings) -> Option<String> {
+        let changed = [
+            ("server", self.server != fresh.server),
+            ("log", self.log != fresh.log),
+            ("resources", self.resources != fresh.resources),
+            (
+                "metrics.classic_buckets",
+                self.classic_buckets != fresh.metrics.classic_buckets,
+            ),
+        ];
+        let names: Vec<_> = changed
+            .iter()
+            .filter(|(_, changed)| *changed)
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let names = names.join(", ");
+        (!names.is_empty()).then(|| format!("the change of {names} takes effect after a restart"))
+    }
 }
 
 async fn hung_up(hangup: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {

@@ -1,9 +1,10 @@
 //! `sonde check`.
 
 use super::{CliError, printer};
-use crate::app::ConfigSource;
+use crate::app::{AppError, ConfigSource};
 use crate::base::units::format_duration;
 use crate::config::{self, Environment, Settings};
+use crate::http::WebConfigState;
 use crate::metrics::series_per_probe;
 use crate::schedule::Schedule;
 use clap::Args;
@@ -31,6 +32,8 @@ impl CheckArgs {
             overrides: Vec::new(),
         }
         .load()?;
+        let web_config_file = settings.server.web_config_file.as_deref();
+        WebConfigState::open(web_config_file).map_err(AppError::from)?;
         Ok(printer::line(summary(&settings))?)
     }
 }

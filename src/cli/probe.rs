@@ -46,7 +46,7 @@ pub(super) struct ProbeArgs {
     #[arg(long)]
     warm: bool,
     /// Give up after so many seconds
-    #[arg(long, default_value_t = 180, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 180, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// Show the answer's text
     #[arg(long)]

@@ -35,7 +35,7 @@ pub(super) struct ServeArgs {
 #[derive(Args, Clone)]
 pub(super) struct TargetArgs {
     /// Probe this endpoint; runtime and model are found by asking
-    #[arg(long)]
+    #[arg(long, conflicts_with = "config")]
     url: Option<String>,
     /// The model to ask for [default: the first that the endpoint offers]
     #[arg(long, requires = "url")]

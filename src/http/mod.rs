@@ -84,10 +84,11 @@ pub fn router(context: Context) -> Router {
         .route("/probe", get(probe::probe))
         .route("/sd", get(api::service_discovery))
         .route("/api/v1/probes", get(api::probes))
-        .route("/-/healthy", get(admin::healthy))
-        .route("/-/ready", get(admin::ready))
         .route("/-/reload", post(admin::reload).put(admin::reload))
         .layer(authorized)
+        // Kubernetes' probes carry no credentials, and these two tell nothing.
+        .route("/-/healthy", get(admin::healthy))
+        .route("/-/ready", get(admin::ready))
         .with_state(context)
 }
 

@@ -2,7 +2,7 @@
 //! the counters of `/metrics` are the schedule's.
 
 use super::{Context, exposition};
-use crate::metrics::{FamilySpec, MetricsSettings, ProbeShape, Store};
+use crate::metrics::{FamilySpec, ProbeShape, Store};
 use crate::probe::{Observation, Probe, RunContext};
 use crate::record::Sink;
 use axum::extract::{Query, State};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 const HEADROOM: Duration = Duration::from_millis(500);
 /// The longest a run on demand may take when the scraper names no timeout.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(120);
+
+/// No scraper waits for longer, whatever it says.
+const LONGEST_LIMIT: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -32,7 +35,7 @@ pub(super) async fn probe(
         Ok(probe) => probe,
         Err(message) => return (StatusCode::BAD_REQUEST, message).into_response(),
     };
-    let store = Store::new(MetricsSettings::default(), Arc::default());
+    let store = Store::new(context.store.settings(), Arc::default());
     // No objectives: one run proves none.
     let shape = ProbeShape::of(&probe, &[]);
     store.retain_probes(vec![(probe.labels.clone(), shape)]);
@@ -141,7 +144,9 @@ fn limit(headers: &HeaderMap) -> Duration {
         .and_then(|value| value.to_str().ok()?.parse::<f64>().ok())
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     match seconds {
-        Some(timeout) => timeout.saturating_sub(HEADROOM).max(HEADROOM),
+        Some(timeout) => timeout
+            .saturating_sub(HEADROOM)
+            .clamp(HEADROOM, LONGEST_LIMIT),
         None => DEFAULT_LIMIT,
     }
 }

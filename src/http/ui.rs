@@ -45,7 +45,7 @@ const LINKS: [(&str, &str); 5] = [
     ("/api/v1/probes", "this page as JSON"),
     ("/sd", "targets for http_sd_configs"),
     ("/-/healthy", "the daemon is alive"),
-    ("/-/ready", "it is probing"),
+    ("/-/ready", "its configuration is loaded"),
 ];
 
 /// What the page shows.

@@ -104,6 +104,11 @@ impl Store {
         self.state.lock().settings = settings;
     }
 
+    /// The settings in force.
+    pub fn settings(&self) -> MetricsSettings {
+        self.state.lock().settings.clone()
+    }
+
     /// Makes the store hold exactly these probes: series of others end, those of the same shape go
     /// on; where objectives or the connection have changed, counters go on and histograms begin anew.
     pub fn retain_probes(&self, probes: Vec<(ProbeLabels, ProbeShape)>) {
