@@ -171,7 +171,6 @@ pub struct Probe {
 impl Probe {
     /// A probe at nobody, for tests.
     #[cfg(test)]
-    #[expect(clippy::unwrap_used, reason = "a constant")]
     pub(crate) fn example() -> Self {
         let endpoint = Endpoint::parse("http://127.0.0.1:9").unwrap();
         let target = Target {
