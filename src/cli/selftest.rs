@@ -218,7 +218,7 @@ fn table(level: &Level) -> String {
 fn rows(out: &mut String, clock: &ClockErrors) {
     let _ = writeln!(
         out,
-        "  {:<18} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "  {:<20} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "error of", "n", "bias", "min", "p50", "p99", "max"
     );
     for figure in Figure::ALL {
@@ -235,8 +235,14 @@ fn rows(out: &mut String, clock: &ClockErrors) {
             row(out, name, scale, summary);
         }
     }
-    if let Some(travel) = &clock.request_travel_seconds {
-        row(out, "request travel, ms", 1e3, travel);
+    let _ = writeln!(out, "  from dispatch to");
+    for (name, summary) in [
+        ("request written, ms", &clock.request_written_seconds),
+        ("request received, ms", &clock.request_received_seconds),
+    ] {
+        if let Some(summary) = summary {
+            row(out, name, 1e3, summary);
+        }
     }
     let merged = clock.merged_writes;
     if merged > 0 {
@@ -248,7 +254,7 @@ fn rows(out: &mut String, clock: &ClockErrors) {
 }
 
 fn row(out: &mut String, name: &str, scale: f64, summary: &Summary) {
-    let _ = write!(out, "  {name:<18} {:>7}", summary.count);
+    let _ = write!(out, "  {name:<20} {:>7}", summary.count);
     for value in [
         summary.mean,
         summary.min,

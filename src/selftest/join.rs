@@ -51,9 +51,12 @@ impl Figure {
 pub struct Joined {
     /// Signed errors; durations in seconds.
     pub errors: Vec<(Figure, f64)>,
+    /// Dispatch to the return of the prober's write of the request, in seconds; connecting is inside
+    /// where it is cold. No error: the most by which the dispatch can have been stamped too early.
+    pub request_written: Option<f64>,
     /// Dispatch to the return of the fake's read that brought the end of the request, in seconds.
-    /// No error: an upper bound of how much too early the dispatch was stamped.
-    pub request_travel: f64,
+    /// The same bound by the other side's word, the fake's own queue included.
+    pub request_received: f64,
     /// Writes with tokens.
     pub writes: usize,
     /// Writes that shared a read with an earlier one, so that the gap between them was lost.
@@ -128,10 +131,18 @@ pub fn join(run: &Observation, log: &RequestLog) -> Result<Joined, Mismatch> {
     }
     Ok(Joined {
         errors,
-        request_travel: signed(log.received, run.dispatched),
+        request_written: request_written(run),
+        request_received: signed(log.received, run.dispatched),
         writes: writes.len(),
         merged: writes.len().saturating_sub(groups.len()),
     })
+}
+
+/// The phase `wait` lies between the return of the write and the first byte.
+fn request_written(run: &Observation) -> Option<f64> {
+    let first_byte = run.latency.first_byte?;
+    let written = first_byte.saturating_sub(run.phases.wait?);
+    Some(written.as_secs_f64())
 }
 
 /// When each arrival was stamped.
@@ -211,6 +222,8 @@ pub(super) mod tests {
         let [first, .., last, end] = written;
         run.outcome = Outcome::Success;
         run.failure = None;
+        run.latency.first_byte = Some(first + late);
+        run.phases.wait = Some(first + late - ms(1));
         run.latency.first_token = Some(first + late);
         run.latency.inference = end + late;
         run.latency.per_output_token = Some((last - first) / 3);
@@ -253,7 +266,8 @@ pub(super) mod tests {
             assert!(errors.iter().all(|error| *error == 0), "{figure:?}");
         }
         assert_eq!((joined.writes, joined.merged), (4, 0));
-        assert_eq!(joined.request_travel, 0.002);
+        assert_eq!(joined.request_written, Some(0.001));
+        assert_eq!(joined.request_received, 0.002);
     }
 
     #[test]

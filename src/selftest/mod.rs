@@ -4,8 +4,8 @@
 //! stamps its reads with. Run by run, what the prober reports is compared with what it would have
 //! reported had it seen every frame at that instant. So the error holds everything from the fake's
 //! system call to the prober's stamp: loopback, wake-up, our own queueing; and nothing is taken off
-//! for that. Where the interval begins, at dispatch, is the prober's own word; how long the request
-//! took from there to the fake bounds how wrong that can be.
+//! for that. Where the interval begins, at dispatch, is the prober's own word; the return of its write
+//! and the arrival of the request at the fake bound how wrong that can be.
 
 mod cost;
 mod drive;

@@ -66,8 +66,10 @@ pub struct ClockErrors {
     pub merged_writes: usize,
     /// Observed − true, by figure.
     pub errors: BTreeMap<Figure, Summary>,
-    /// Dispatch to the request's arrival at the fake: bounds the error of dispatch itself.
-    pub request_travel_seconds: Option<Summary>,
+    /// See [`Joined::request_written`].
+    pub request_written_seconds: Option<Summary>,
+    /// See [`Joined::request_received`].
+    pub request_received_seconds: Option<Summary>,
 }
 
 /// Signed values, summed up.
@@ -217,21 +219,24 @@ struct Ledger {
     writes: usize,
     merged: usize,
     errors: BTreeMap<Figure, Vec<f64>>,
-    request_travel: Vec<f64>,
+    request_written: Vec<f64>,
+    request_received: Vec<f64>,
 }
 
 impl Ledger {
     fn enter(&mut self, joined: Joined) {
         let Joined {
             errors,
-            request_travel,
+            request_written,
+            request_received,
             writes,
             merged,
         } = joined;
         self.runs += 1;
         self.writes += writes;
         self.merged += merged;
-        self.request_travel.push(request_travel);
+        self.request_written.extend(request_written);
+        self.request_received.push(request_received);
         for (figure, error) in errors {
             self.errors.entry(figure).or_default().push(error);
         }
@@ -247,7 +252,8 @@ impl Ledger {
             errors: errors
                 .filter_map(|(figure, values)| Some((figure, Summary::of(values)?)))
                 .collect(),
-            request_travel_seconds: Summary::of(self.request_travel),
+            request_written_seconds: Summary::of(self.request_written),
+            request_received_seconds: Summary::of(self.request_received),
         }
     }
 }
