@@ -27,7 +27,7 @@
 //! | 5 | [`metrics`], [`slo`], [`schedule`] |
 //! | 6 | [`report`], [`http`] |
 //! | 7 | [`config`] |
-//! | 8 | [`cli`], [`app`], [`simulate`] (which uses layers 0 and 1 only) |
+//! | 8 | [`cli`], [`app`], [`simulate`] (which uses layers 0 and 1 only), [`selftest`] (which sets it against [`probe`]) |
 //!
 //! Three threads matter: one probes and does nothing else, one serves HTTP and supervises, and
 //! encoding and sampling happen on helpers. What is recorded travels through one bounded queue.
@@ -48,6 +48,7 @@ pub mod report;
 pub mod resource;
 pub mod runtime;
 pub mod schedule;
+pub mod selftest;
 pub mod simulate;
 pub mod slo;
 pub mod transport;

@@ -5,6 +5,7 @@ mod demo;
 mod detect;
 mod printer;
 mod probe;
+mod selftest;
 mod serve;
 mod simulate;
 
@@ -40,6 +41,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Find out which runtime answers at a URL, and its models
     Detect(detect::DetectArgs),
+    /// Measure the measuring: how far off are Sonde's own figures on this machine?
+    Selftest(selftest::SelftestArgs),
     /// Run a fake runtime to test against; everything it says is made up
     Simulate(simulate::SimulateArgs),
 }
@@ -141,6 +144,7 @@ impl Command {
             Self::Probe(args) => args.run(environment).await,
             Self::Check(args) => args.run(environment),
             Self::Detect(args) => args.run(environment).await,
+            Self::Selftest(args) => args.run().await,
             Self::Simulate(args) => args.run().await,
         }
     }

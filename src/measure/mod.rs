@@ -2,5 +2,6 @@
 
 pub mod delta;
 pub mod latency;
+pub mod quantiles;
 pub mod timeline;
 pub mod tokens;

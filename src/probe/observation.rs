@@ -9,7 +9,7 @@ use crate::transport::ClockKind;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// 128 random bits, written as 32 hexadecimal digits: the form of a W3C trace id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -166,6 +166,10 @@ pub struct Observation {
     pub intended_start: Timestamp,
     /// When it ended (wall clock).
     pub ended: Timestamp,
+    /// The instant that every latency counts from: we began to connect or, on a warm connection, to
+    /// write. Means nothing outside this process.
+    #[serde(skip)]
+    pub dispatched: Instant,
     /// The verdict.
     pub outcome: Outcome,
     /// What went wrong.

@@ -357,6 +357,7 @@ impl<'a> Run<'a> {
             trigger: self.context.trigger,
             intended_start: self.context.intended_start,
             ended: wall_now(),
+            dispatched: self.dispatch.unwrap_or(self.started),
             outcome,
             failure,
             streamed,

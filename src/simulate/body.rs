@@ -108,14 +108,14 @@ impl ScriptedBody {
         let Some(step) = play.steps.next() else {
             return play.poll_ending(&self.delivery.wire);
         };
-        if step.tokens > 0 {
-            let recording = self.delivery.entry.recording();
-            self.delivery
-                .wire
-                .mark(recording, step.tokens, step.reasoning);
-            if let Some(ticket) = &mut play.ticket {
-                ticket.sent(step.tokens);
-            }
+        let recording = self.delivery.entry.recording();
+        self.delivery
+            .wire
+            .mark(recording, step.tokens, step.reasoning);
+        if step.tokens > 0
+            && let Some(ticket) = &mut play.ticket
+        {
+            ticket.sent(step.tokens);
         }
         self.unflushed = true;
         Poll::Ready(Some(Ok(step.bytes)))

@@ -210,6 +210,7 @@ impl Exchange {
                 received: self.received,
                 first_token: None,
                 token_times: Vec::new(),
+                last_frame: None,
                 ended: None,
                 fault,
             }),

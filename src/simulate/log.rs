@@ -34,6 +34,9 @@ pub struct RequestLog {
     pub first_token: Option<Instant>,
     /// Every write that carried tokens, in order.
     pub token_times: Vec<TokenTime>,
+    /// Latest write of the body, with tokens or without: in a stream that ended well, the
+    /// terminator's. Taken as [`TokenTime::at`] is.
+    pub last_frame: Option<Instant>,
     /// End of the answer, for whatever reason; absent while it is under way.
     pub ended: Option<Instant>,
     /// The fault that the request suffered.
@@ -106,10 +109,13 @@ impl Drop for OpenEntry {
 }
 
 impl RequestLog {
-    /// Notes a write that carried tokens.
+    /// Notes a write of the body.
     pub(super) fn wrote(&mut self, token_time: TokenTime) {
-        self.first_token.get_or_insert(token_time.at);
-        self.token_times.push(token_time);
+        self.last_frame = Some(token_time.at);
+        if token_time.tokens > 0 {
+            self.first_token.get_or_insert(token_time.at);
+            self.token_times.push(token_time);
+        }
     }
 }
 
@@ -125,6 +131,7 @@ mod tests {
             received: Instant::now(),
             first_token: None,
             token_times: Vec::new(),
+            last_frame: None,
             ended: None,
             fault: None,
         }

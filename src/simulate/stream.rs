@@ -45,7 +45,7 @@ impl Wire {
         self.0.lock().last_read
     }
 
-    /// The next write completes a frame with tokens.
+    /// The next write completes a frame; one without tokens has 0.
     pub(super) fn mark(&self, recording: &Recording, tokens: u32, reasoning: bool) {
         self.0.lock().marks.push(Mark {
             recording: Arc::clone(recording),

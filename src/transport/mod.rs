@@ -41,3 +41,12 @@ pub enum ClockKind {
     /// The monotonic clock right after the read.
     User,
 }
+
+impl ClockKind {
+    /// Its name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+        }
+    }
+}

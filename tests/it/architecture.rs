@@ -21,12 +21,19 @@ const LAYERS: &[(&str, u8)] = &[
     ("http", 6),
     ("config", 7),
     ("simulate", 8),
+    ("selftest", 8),
     ("app", 8),
     ("cli", 8),
 ];
 
 /// Imports within a layer that are meant.
-const PEERS: &[(&str, &str)] = &[("metrics", "slo"), ("cli", "app"), ("cli", "simulate")];
+const PEERS: &[(&str, &str)] = &[
+    ("metrics", "slo"),
+    ("cli", "app"),
+    ("cli", "simulate"),
+    ("cli", "selftest"),
+    ("selftest", "simulate"),
+];
 
 fn layer(module: &str) -> u8 {
     let known = LAYERS.iter().find(|(name, _)| *name == module);

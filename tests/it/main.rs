@@ -10,5 +10,6 @@ mod architecture;
 mod daemon;
 mod documents;
 mod outcomes;
+mod selftest;
 mod support;
 mod transport;

@@ -8,7 +8,7 @@ use crate::probe::{
 use crate::transport::ClockKind;
 use jiff::SignedDuration;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_767_323_045).unwrap()
@@ -39,6 +39,7 @@ fn run(labels: &ProbeLabels, seconds_ago: i64, ttft_ms: u64) -> Observation {
         trigger: Trigger::Schedule,
         intended_start: ended - SignedDuration::try_from(inference).unwrap(),
         ended,
+        dispatched: Instant::now(),
         outcome: Outcome::Success,
         failure: None,
         streamed: true,

@@ -1,0 +1,96 @@
+//! What measuring costs, and company that makes it harder.
+
+use rustix::time::{ClockId, clock_gettime};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// CPU time of the calling thread since it began.
+pub(super) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanos)
+}
+
+/// The most memory that this process ever held, in bytes; absent where the kernel does not tell.
+pub(super) fn peak_rss() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    high_water_mark(&status)
+}
+
+fn high_water_mark(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Threads that keep cores busy until dropped.
+pub(super) struct Pressure {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pressure {
+    /// Starts so many.
+    pub(super) fn start(threads: usize) -> io::Result<Self> {
+        let mut pressure = Self {
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        for _ in 0..threads {
+            let stop = pressure.stop.clone();
+            let busy = std::thread::Builder::new()
+                .name("pressure".to_owned())
+                .spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                })?;
+            pressure.threads.push(busy);
+        }
+        Ok(pressure)
+    }
+}
+
+impl Drop for Pressure {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_high_water_mark_is_read_in_bytes() {
+        let status = "Name:\tsonde\nVmHWM:\t    1968 kB\nVmRSS:\t    1900 kB\n";
+        assert_eq!(high_water_mark(status), Some(1968 * 1024));
+        assert_eq!(high_water_mark("Name:\tsonde\n"), None);
+        assert_eq!(high_water_mark("VmHWM:\tmuch kB\n"), None);
+    }
+
+    #[test]
+    fn pressure_ends_when_dropped() {
+        let pressure = Pressure::start(2).unwrap();
+        let stop = pressure.stop.clone();
+        assert_eq!(pressure.threads.len(), 2);
+        drop(pressure);
+        // Both threads are joined, so theirs are gone.
+        assert_eq!(Arc::strong_count(&stop), 1);
+    }
+
+    #[test]
+    fn a_threads_cpu_time_does_not_go_backwards() {
+        let before = thread_cpu();
+        assert!(thread_cpu() >= before);
+    }
+}
