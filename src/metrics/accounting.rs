@@ -120,4 +120,32 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
             }
         },
     },
+    FamilySpec {
+        name: "llm_probe_slo_objective_ratio",
+        kind: Kind::Gauge,
+        labels: &["target", "runtime", "model", "scenario", "slo"],
+        help: "Share of good events that an objective promises, 0 to 1",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for objective in &probe.shape.objectives {
+                    let labels = Labels::probe(&probe.labels).with("slo", &objective.name);
+                    samples.gauge(labels, Some(objective.objective));
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_slo_window_seconds",
+        kind: Kind::Gauge,
+        labels: &["target", "runtime", "model", "scenario", "slo"],
+        help: "Time over which an objective promises its share",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for objective in &probe.shape.objectives {
+                    let labels = Labels::probe(&probe.labels).with("slo", &objective.name);
+                    samples.gauge(labels, Some(objective.window.as_secs_f64()));
+                }
+            }
+        },
+    },
 ];

@@ -65,7 +65,7 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         .filter(|spec| spec.kind == Kind::Gauge && spec.labels == super::family::PROBE)
         .count();
     let counters =
-        3 + Outcome::ALL.len() + MissReason::ALL.len() + SkipReason::ALL.len() + 4 + 3 * objectives;
+        3 + Outcome::ALL.len() + MissReason::ALL.len() + SkipReason::ALL.len() + 4 + 5 * objectives;
     histograms + gauges + counters
 }
 
