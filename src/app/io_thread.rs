@@ -1,7 +1,9 @@
 //! The thread that probes: its own runtime, apart from HTTP, sampling and encoding, so that none of
 //! them stands between a read and its stamp.
 
+use crate::transport::Wakeups;
 use std::io;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +14,7 @@ const RESOLVER_THREADS: usize = 8;
 /// A thread with a runtime of its own.
 pub struct IoThread {
     handle: Handle,
+    wakeups: Arc<Wakeups>,
     stop: CancellationToken,
     thread: JoinHandle<()>,
 }
@@ -22,8 +25,11 @@ impl IoThread {
     /// # Errors
     /// When the system refuses a thread or a runtime.
     pub fn start() -> io::Result<Self> {
+        let wakeups = Wakeups::new();
+        let woken = wakeups.clone();
         let runtime = Builder::new_current_thread()
             .enable_all()
+            .on_thread_unpark(move || woken.unparked())
             .max_blocking_threads(RESOLVER_THREADS)
             .build()?;
         let handle = runtime.handle().clone();
@@ -38,6 +44,7 @@ impl IoThread {
             })?;
         Ok(Self {
             handle,
+            wakeups,
             stop,
             thread,
         })
@@ -46,6 +53,11 @@ impl IoThread {
     /// Where to spawn what shall run there.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// How long the thread waits for a CPU, for those who stamp there.
+    pub fn wakeups(&self) -> Arc<Wakeups> {
+        self.wakeups.clone()
     }
 
     /// Ends the thread; what still runs there is dropped.

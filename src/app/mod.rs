@@ -85,6 +85,14 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     }
     let shutdown = options.shutdown.clone();
     let io = IoThread::start()?;
+    let prober = Prober::new(settings.instrument, io.wakeups());
+    let clocks = prober.clocks.status();
+    tracing::info!(
+        clock = clocks.best().as_str(),
+        wire = clocks.wire.as_str(),
+        socket = clocks.socket.as_str(),
+        "runs are stamped by the best clock that there is"
+    );
     let roster = Roster::default();
     let (recorder, recording) = record::channel(roster.clone());
     let store = Arc::new(Store::new(settings.metrics.clone(), recorder.dropped()));
@@ -107,7 +115,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         live: Arc::clone(&live),
         reload: reload_sender,
         web_config: WebConfigState::open(settings.server.web_config_file.as_deref())?,
-        prober: Prober::default(),
+        prober: prober.clone(),
         probe_runtime: io.handle(),
         shutdown: shutdown.clone(),
         started: wall_now(),
@@ -118,7 +126,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     start_samplers(&settings, &store, &shutdown);
 
     let fleet = Fleet::new(
-        Prober::default(),
+        prober,
         recorder.clone(),
         shutdown.clone(),
         io.handle(),

@@ -8,11 +8,11 @@ use crate::config::{
 };
 use crate::http::{Live, ReloadAnswer};
 use crate::metrics::{ProbeShape, Store, TargetFacts};
-use crate::probe::{Probe, Target};
+use crate::probe::{InstrumentSettings, Probe, Target};
 use crate::record::{Board, Roster};
 use crate::resource::ResourceSettings;
 use crate::runtime::RuntimeSpec;
-use crate::schedule::{Fleet, ProbePlan};
+use crate::schedule::{Cadence, Fleet, ProbePlan};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -309,6 +309,8 @@ struct AtStart {
     server: ServerSettings,
     log: LogSettings,
     resources: ResourceSettings,
+    instrument: InstrumentSettings,
+    selftest: Option<Cadence>,
     classic_buckets: bool,
 }
 
@@ -318,6 +320,8 @@ impl AtStart {
             server: settings.server.clone(),
             log: settings.log.clone(),
             resources: settings.resources.clone(),
+            instrument: settings.instrument,
+            selftest: settings.selftest.clone(),
             classic_buckets: settings.metrics.classic_buckets,
         }
     }
@@ -328,6 +332,8 @@ impl AtStart {
             ("server", self.server != fresh.server),
             ("log", self.log != fresh.log),
             ("resources", self.resources != fresh.resources),
+            ("instrument", self.instrument != fresh.instrument),
+            ("selftest", self.selftest != fresh.selftest),
             (
                 "metrics.classic_buckets",
                 self.classic_buckets != fresh.metrics.classic_buckets,

@@ -12,6 +12,7 @@ mod defaults;
 mod environment;
 #[cfg(test)]
 mod golden;
+mod instrument;
 mod objective;
 mod problem;
 mod raw;
@@ -34,7 +35,7 @@ pub use watch::Watched;
 
 use crate::base::logging::LogFormat;
 use crate::metrics::MetricsSettings;
-use crate::probe::{Scenario, TargetSettings};
+use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
 use crate::resource::ResourceSettings;
 use crate::schedule::Cadence;
 use crate::slo::Objective;
@@ -75,6 +76,10 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// What is sampled.
     pub resources: ResourceSettings,
+    /// How runs are stamped, and how large their error bars may be.
+    pub instrument: InstrumentSettings,
+    /// When Sonde measures its own error; absent: never.
+    pub selftest: Option<Cadence>,
     /// What is allowed and yet probably not meant, one line each.
     pub warnings: Vec<String>,
 }

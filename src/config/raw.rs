@@ -40,6 +40,10 @@ pub struct RawConfig {
     pub metrics: Option<RawMetrics>,
     /// What is sampled of the machine underneath.
     pub resources: Option<RawResources>,
+    /// How runs are stamped, and how far their figures may be off.
+    pub instrument: Option<RawInstrument>,
+    /// Sonde measures its own error on this machine, now and then.
+    pub selftest: Option<RawSelftest>,
 }
 
 /// See [`RawConfig::server`].
@@ -349,4 +353,41 @@ fn runtime_names() -> Vec<Value> {
         .chain(names)
         .chain([Value::Null])
         .collect()
+}
+
+/// See [`RawConfig::instrument`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawInstrument {
+    /// The best clock that may stamp runs: `wire` is a packet tap on the probes' own connections and needs
+    /// CAP_NET_RAW, `socket` the kernel's receive stamps, `user` the time after each read. `auto` takes
+    /// the best that is there. Where a run cannot have a clock, the next one serves, and it says so.
+    #[schemars(extend("default" = "auto"))]
+    pub clock: Option<RawClock>,
+    /// A run is tainted, and kept out of latencies and SLIs, when its error bar exceeds this and
+    /// `max_error_ratio` of its TTFT.
+    #[schemars(extend("default" = "5ms"))]
+    pub max_error: Option<DurationText>,
+    /// See `max_error`.
+    #[schemars(extend("default" = "5%"))]
+    pub max_error_ratio: Option<RatioText>,
+}
+
+/// See [`RawInstrument::clock`].
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawClock {
+    Auto,
+    Wire,
+    Socket,
+    User,
+}
+
+/// See [`RawConfig::selftest`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawSelftest {
+    /// When, as in `defaults`, in UTC. Each takes some two seconds and a fake runtime of its own on
+    /// loopback. Absent: never.
+    pub schedule: Option<String>,
 }

@@ -88,6 +88,8 @@ pub(super) fn resolve(raw: RawConfig, context: &mut Context<'_>) -> Settings {
         slos,
         metrics,
         resources,
+        instrument,
+        selftest,
     } = raw;
     let defaults = defaults.unwrap_or_default();
     check_defaults(&defaults, context);
@@ -105,6 +107,8 @@ pub(super) fn resolve(raw: RawConfig, context: &mut Context<'_>) -> Settings {
         objectives,
         metrics: resolve_metrics(metrics.unwrap_or_default(), context),
         resources: resolve_resources(resources.unwrap_or_default(), context),
+        instrument: super::instrument::instrument(instrument.unwrap_or_default(), context),
+        selftest: super::instrument::selftest(&selftest.unwrap_or_default(), context),
         warnings: Vec::new(),
     }
 }

@@ -103,7 +103,7 @@ async fn run(
     let cancel = context.shutdown.token().child_token();
     // A scraper that goes away ends the run.
     let _gone = cancel.clone().drop_guard();
-    let prober = context.prober;
+    let prober = context.prober.clone();
     let running = probe.clone();
     let run = async move {
         let deadline = Instant::now() + limit;

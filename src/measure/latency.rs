@@ -1,6 +1,6 @@
 //! The latency definitions, each in one place.
 
-use super::timeline::Timeline;
+use super::timeline::Moments;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -53,9 +53,9 @@ impl Latency {
     /// Computes every figure: speeds of decoding by the tokens that were sent between the two
     /// instants, speed from end to end by all that were made. `streamed` is false for answers that
     /// come in one piece: those have an E2E and an end-to-end TPS only.
-    pub fn of(timeline: &Timeline, span: Span, tokens: Count, streamed: bool) -> Self {
-        let since = |at: Option<Instant>| at.map(|at| at.duration_since(span.dispatch));
-        let inference = span.end.duration_since(span.dispatch);
+    pub fn of(moments: &Moments, span: Span, tokens: Count, streamed: bool) -> Self {
+        let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(span.dispatch));
+        let inference = span.end.saturating_duration_since(span.dispatch);
         let end_to_end_tps = tokens
             .made
             .filter(|n| *n > 0 && !inference.is_zero())
@@ -69,19 +69,19 @@ impl Latency {
         if !streamed {
             return whole;
         }
-        let decode = timeline
-            .first_token()
-            .zip(timeline.last_token())
+        let decode = moments
+            .first_token
+            .zip(moments.last_token)
             .map(|(first, last)| last.duration_since(first))
             .filter(|decode| !decode.is_zero())
             .zip(tokens.sent.filter(|n| *n >= 2).map(|n| n - 1));
         Self {
-            first_event: since(timeline.first_event()),
-            first_token: since(timeline.first_token()),
-            first_visible: since(timeline.first_visible()),
-            last_token: since(timeline.last_token()),
+            first_event: since(moments.first_event),
+            first_token: since(moments.first_token),
+            first_visible: since(moments.first_visible),
+            last_token: since(moments.last_token),
             per_output_token: decode.map(|(time, n)| time.div_f64(n as f64)),
-            max_stall: timeline.gaps().iter().max().copied(),
+            max_stall: moments.gaps.iter().max().copied(),
             decode_tps: decode.map(|(time, n)| n as f64 / time.as_secs_f64()),
             ..whole
         }
@@ -91,6 +91,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::timeline::Timeline;
     use crate::measure::delta::Delta;
 
     fn all(count: u64) -> Count {
@@ -100,7 +101,7 @@ mod tests {
         }
     }
 
-    fn stream(at: &[u64]) -> (Timeline, Span) {
+    fn stream(at: &[u64]) -> (Moments, Span) {
         let start = Instant::now();
         let mut timeline = Timeline::default();
         for ms in at {
@@ -108,20 +109,21 @@ mod tests {
                 visible: Some("x".into()),
                 ..Delta::default()
             };
-            timeline.record(&delta, start + Duration::from_millis(*ms));
+            timeline.record(&delta, *ms, start);
         }
         let span = Span {
             dispatch: start,
             first_byte: at.first().map(|ms| start + Duration::from_millis(*ms)),
             end: start + Duration::from_millis(500),
         };
-        (timeline, span)
+        let moments = timeline.by(|ms| Some(start + Duration::from_millis(ms)));
+        (moments.unwrap(), span)
     }
 
     #[test]
     fn figures_follow_their_definitions() {
-        let (timeline, span) = stream(&[100, 150, 300]);
-        let latency = Latency::of(&timeline, span, all(5), true);
+        let (moments, span) = stream(&[100, 150, 300]);
+        let latency = Latency::of(&moments, span, all(5), true);
         assert_eq!(latency.first_token, Some(Duration::from_millis(100)));
         assert_eq!(latency.per_output_token, Some(Duration::from_millis(50)));
         assert_eq!(latency.max_stall, Some(Duration::from_millis(150)));
@@ -131,8 +133,8 @@ mod tests {
 
     #[test]
     fn one_token_has_no_speed() {
-        let (timeline, span) = stream(&[100]);
-        let latency = Latency::of(&timeline, span, all(1), true);
+        let (moments, span) = stream(&[100]);
+        let latency = Latency::of(&moments, span, all(1), true);
         assert_eq!(latency.per_output_token, None);
         assert_eq!(latency.decode_tps, None);
         assert_eq!(latency.max_stall, None);
@@ -140,26 +142,26 @@ mod tests {
 
     #[test]
     fn a_burst_in_one_arrival_has_no_decode_speed() {
-        let (timeline, span) = stream(&[100, 100, 100]);
-        assert_eq!(Latency::of(&timeline, span, all(3), true).decode_tps, None);
+        let (moments, span) = stream(&[100, 100, 100]);
+        assert_eq!(Latency::of(&moments, span, all(3), true).decode_tps, None);
     }
 
     #[test]
     fn without_a_stream_there_is_no_ttft() {
-        let (timeline, span) = stream(&[100]);
-        let latency = Latency::of(&timeline, span, all(10), false);
+        let (moments, span) = stream(&[100]);
+        let latency = Latency::of(&moments, span, all(10), false);
         assert_eq!(latency.first_token, None);
         assert_eq!(latency.end_to_end_tps, Some(20.0));
     }
 
     #[test]
     fn reasoning_that_is_not_sent_does_not_speed_up_decoding() {
-        let (timeline, span) = stream(&[100, 150, 300]);
+        let (moments, span) = stream(&[100, 150, 300]);
         let count = Count {
             made: Some(500),
             sent: Some(3),
         };
-        let latency = Latency::of(&timeline, span, count, true);
+        let latency = Latency::of(&moments, span, count, true);
         assert_eq!(latency.decode_tps, Some(10.0));
         assert_eq!(latency.end_to_end_tps, Some(1000.0));
     }

@@ -1,109 +1,121 @@
-//! Pairs deltas with stamps: which instant was the first byte, event, token, visible token, and
-//! how long the gaps between arrivals were.
+//! Pairs deltas with the bytes that brought them. When those bytes came is for a clock to say: the
+//! same timeline has its moments on each.
 
 use super::delta::Delta;
 use std::time::{Duration, Instant};
 
-/// Instants and gaps of one stream. Frames that share a stamp are one arrival; nothing is
-/// interpolated.
+/// The events of one stream by their position: the offset in the peer's stream just behind their last
+/// byte.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    first_event: Option<Instant>,
-    first_token: Option<Instant>,
-    first_visible: Option<Instant>,
-    last_token: Option<Instant>,
-    gaps: Vec<Duration>,
-    tokens_per_arrival: Vec<u32>,
-    text_frames: u64,
+    first_event: Option<u64>,
+    first_visible: Option<u64>,
+    tokens: Vec<Token>,
+    last_seen: Option<Instant>,
     reported_output: Option<u64>,
 }
 
+/// A frame with text.
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    position: u64,
+    weight: u32,
+}
+
+/// Instants and gaps of one stream on one clock. Tokens that share a stamp are one arrival; nothing
+/// is interpolated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// The first decoded event of any kind.
+    pub first_event: Option<Instant>,
+    /// The first token of any kind, reasoning included.
+    pub first_token: Option<Instant>,
+    /// The first token that a user sees.
+    pub first_visible: Option<Instant>,
+    /// The last token of any kind.
+    pub last_token: Option<Instant>,
+    /// The gaps between consecutive arrivals, in order.
+    pub gaps: Vec<Duration>,
+    /// How many tokens came together, arrival by arrival: by the runtime's running count where it
+    /// gives one, else by frames with text.
+    pub tokens_per_arrival: Vec<u32>,
+}
+
 impl Timeline {
-    /// Notes one delta that came with the chunk stamped `at`. Role-only, empty and keep-alive
-    /// events are events but no tokens.
-    pub fn record(&mut self, delta: &Delta<'_>, at: Instant) {
-        self.first_event.get_or_insert(at);
-        let visible = delta
-            .visible
-            .as_deref()
-            .is_some_and(|text| !text.is_empty());
-        let reasoning = delta
-            .reasoning
-            .as_deref()
-            .is_some_and(|text| !text.is_empty());
+    /// Notes one delta whose frame ends at `position`, and which we have `seen` in a read that
+    /// returned then. Role-only, empty and keep-alive events are events but no tokens.
+    pub fn record(&mut self, delta: &Delta<'_>, position: u64, seen: Instant) {
+        self.first_event.get_or_insert(position);
+        let says = |text: &Option<std::borrow::Cow<'_, str>>| {
+            text.as_deref().is_some_and(|text| !text.is_empty())
+        };
+        let visible = says(&delta.visible);
         let reported = delta.usage.and_then(|usage| usage.output);
-        if visible || reasoning {
-            self.token(at, reported);
+        if visible || says(&delta.reasoning) {
+            let before = self.reported_output.unwrap_or(0);
+            let weight = reported.map_or(1, |now| now.saturating_sub(before).clamp(1, 65_536));
+            self.tokens.push(Token {
+                position,
+                weight: weight as u32,
+            });
+            self.last_seen = Some(seen);
         }
         if visible {
-            self.first_visible.get_or_insert(at);
+            self.first_visible.get_or_insert(position);
         }
         self.reported_output = reported.or(self.reported_output);
     }
 
-    fn token(&mut self, at: Instant, reported: Option<u64>) {
-        self.text_frames += 1;
-        let weight = match (reported, self.reported_output) {
-            (Some(now), before) => now.saturating_sub(before.unwrap_or(0)).clamp(1, 65_536) as u32,
-            (None, _) => 1,
-        };
-        match self.last_token {
-            Some(last) if last == at => {
-                if let Some(count) = self.tokens_per_arrival.last_mut() {
-                    *count += weight;
-                }
-            }
-            Some(last) => {
-                self.gaps.push(at.duration_since(last));
-                self.tokens_per_arrival.push(weight);
-            }
-            None => {
-                self.first_token = Some(at);
-                self.tokens_per_arrival.push(weight);
-            }
-        }
-        self.last_token = Some(at);
-    }
-
-    /// The first decoded event of any kind.
-    pub fn first_event(&self) -> Option<Instant> {
-        self.first_event
-    }
-
-    /// The first token of any kind, reasoning included.
-    pub fn first_token(&self) -> Option<Instant> {
-        self.first_token
-    }
-
-    /// The first token that a user sees.
-    pub fn first_visible(&self) -> Option<Instant> {
-        self.first_visible
-    }
-
-    /// The last token of any kind.
-    pub fn last_token(&self) -> Option<Instant> {
-        self.last_token
-    }
-
-    /// The gaps between consecutive arrivals, in order.
-    pub fn gaps(&self) -> &[Duration] {
-        &self.gaps
-    }
-
-    /// How many tokens came together, arrival by arrival: by the runtime's running count where it
-    /// gives one, else by frames with text.
-    pub fn tokens_per_arrival(&self) -> &[u32] {
-        &self.tokens_per_arrival
+    /// When the latest read with a token returned: what deadlines go by while the stream runs.
+    pub fn last_seen(&self) -> Option<Instant> {
+        self.last_seen
     }
 
     /// Frames that carried text.
     pub fn text_frames(&self) -> u64 {
-        self.text_frames
+        self.tokens.len() as u64
     }
 
-    /// Gives up the lists, for the observation.
-    pub fn into_lists(self) -> (Vec<Duration>, Vec<u32>) {
-        (self.gaps, self.tokens_per_arrival)
+    /// Where the first token of any kind ends.
+    pub fn first_token(&self) -> Option<u64> {
+        self.tokens.first().map(|token| token.position)
+    }
+
+    /// Where each token ends, in order.
+    pub fn positions(&self) -> impl Iterator<Item = u64> {
+        self.tokens.iter().map(|token| token.position)
+    }
+
+    /// The moments by a clock that tells when a position had arrived. `None` where it missed one.
+    pub fn by(&self, arrival: impl Fn(u64) -> Option<Instant>) -> Option<Moments> {
+        let at = |position: Option<u64>| match position {
+            None => Some(None),
+            Some(position) => arrival(position).map(Some),
+        };
+        let mut moments = Moments {
+            first_event: at(self.first_event)?,
+            first_visible: at(self.first_visible)?,
+            ..Moments::default()
+        };
+        for token in &self.tokens {
+            moments.token(arrival(token.position)?, token.weight);
+        }
+        Some(moments)
+    }
+}
+
+impl Moments {
+    fn token(&mut self, at: Instant, weight: u32) {
+        match (self.last_token, self.tokens_per_arrival.last_mut()) {
+            (Some(last), Some(count)) if at <= last => {
+                *count += weight;
+                return;
+            }
+            (Some(last), _) => self.gaps.push(at.duration_since(last)),
+            (None, _) => self.first_token = Some(at),
+        }
+        self.tokens_per_arrival.push(weight);
+        self.last_token = Some(at);
     }
 }
 
@@ -119,43 +131,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_role_chunk_is_an_event_and_no_token() {
+    /// The moments of deltas that came at these milliseconds.
+    fn moments<'a>(deltas: impl IntoIterator<Item = (u64, Delta<'a>)>) -> (Instant, Moments) {
         let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
         let mut timeline = Timeline::default();
-        timeline.record(&text(""), at(5));
-        timeline.record(
-            &Delta {
-                reasoning: Some("hm".into()),
-                ..Delta::default()
-            },
-            at(20),
-        );
-        timeline.record(&text("a"), at(30));
-        assert_eq!(timeline.first_event(), Some(at(5)));
-        assert_eq!(timeline.first_token(), Some(at(20)));
-        assert_eq!(timeline.first_visible(), Some(at(30)));
-        assert_eq!(timeline.gaps(), [Duration::from_millis(10)]);
+        for (ms, delta) in deltas {
+            timeline.record(&delta, ms, start);
+        }
+        let by = timeline.by(|ms| Some(start + Duration::from_millis(ms)));
+        (start, by.unwrap())
     }
 
     #[test]
-    fn frames_that_share_a_stamp_are_one_arrival() {
-        let start = Instant::now();
-        let mut timeline = Timeline::default();
-        for ms in [10, 10, 10, 40, 40] {
-            timeline.record(&text("x"), start + Duration::from_millis(ms));
-        }
-        assert_eq!(timeline.gaps(), [Duration::from_millis(30)]);
-        assert_eq!(timeline.tokens_per_arrival(), [3, 2]);
-        assert_eq!(timeline.text_frames(), 5);
+    fn a_role_chunk_is_an_event_and_no_token() {
+        let reasoning = Delta {
+            reasoning: Some("hm".into()),
+            ..Delta::default()
+        };
+        let (start, moments) = moments([(5, text("")), (20, reasoning), (30, text("a"))]);
+        let at = |ms| Some(start + Duration::from_millis(ms));
+        assert_eq!(moments.first_event, at(5));
+        assert_eq!(moments.first_token, at(20));
+        assert_eq!(moments.first_visible, at(30));
+        assert_eq!(moments.last_token, at(30));
+        assert_eq!(moments.gaps, [Duration::from_millis(10)]);
+    }
+
+    #[test]
+    fn tokens_that_share_a_stamp_are_one_arrival() {
+        let (_, moments) = moments([10, 10, 10, 40, 40].map(|ms| (ms, text("x"))));
+        assert_eq!(moments.gaps, [Duration::from_millis(30)]);
+        assert_eq!(moments.tokens_per_arrival, [3, 2]);
     }
 
     #[test]
     fn a_running_count_tells_how_many_tokens_a_frame_carries() {
-        let start = Instant::now();
-        let mut timeline = Timeline::default();
-        for (ms, output) in [(1, 4), (2, 8), (3, 9)] {
+        let counted = |(ms, output)| {
             let delta = Delta {
                 visible: Some("words".into()),
                 usage: Some(Usage {
@@ -164,8 +175,21 @@ mod tests {
                 }),
                 ..Delta::default()
             };
-            timeline.record(&delta, start + Duration::from_millis(ms));
+            (ms, delta)
+        };
+        let (_, moments) = moments([(1, 4), (2, 8), (3, 9)].map(counted));
+        assert_eq!(moments.tokens_per_arrival, [4, 4, 1]);
+    }
+
+    #[test]
+    fn a_clock_that_missed_a_token_has_no_moments() {
+        let mut timeline = Timeline::default();
+        let seen = Instant::now();
+        for position in [10, 20, 30] {
+            timeline.record(&text("x"), position, seen);
         }
-        assert_eq!(timeline.tokens_per_arrival(), [4, 4, 1]);
+        assert!(timeline.by(|at| (at != 20).then_some(seen)).is_none());
+        assert_eq!(timeline.positions().collect::<Vec<_>>(), [10, 20, 30]);
+        assert_eq!(timeline.text_frames(), 3);
     }
 }

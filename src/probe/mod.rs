@@ -1,5 +1,6 @@
 //! Layer 3: one run of one probe, and its immutable record.
 
+mod instrument;
 mod observation;
 mod outcome;
 mod prober;
@@ -16,6 +17,6 @@ pub use observation::{
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};
 pub use settings::{
-    Assertion, ConnectionPolicy, Limits, Probe, Scenario, ScenarioSettings, Target, TargetSettings,
+    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Scenario, ScenarioSettings, Target, TargetSettings,
     Timeouts,
 };

@@ -117,16 +117,30 @@ impl Phases {
 pub enum Taint {
     /// The daemon woke so late for it that its stamps are in doubt too.
     ScheduleLag,
+    /// Our CPU quota held us back while tokens came.
+    Throttled,
+    /// We waited for a CPU while tokens came.
+    RunQueue,
+    /// Reads brought several segments, and nothing tells closely enough when the earlier ones came.
+    MergedReads,
 }
 
 impl Taint {
     /// Every reason.
-    pub const ALL: [Self; 1] = [Self::ScheduleLag];
+    pub const ALL: [Self; 4] = [
+        Self::ScheduleLag,
+        Self::Throttled,
+        Self::RunQueue,
+        Self::MergedReads,
+    ];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ScheduleLag => "schedule_lag",
+            Self::Throttled => "throttled",
+            Self::RunQueue => "run_queue",
+            Self::MergedReads => "merged_reads",
         }
     }
 }
@@ -138,8 +152,39 @@ pub struct Instrument {
     pub clock: ClockKind,
     /// How much later than planned the daemon woke for the run.
     pub schedule_lag: Option<Duration>,
+    /// The run's error bar: by how much its latencies may be too large. Absent for a run that failed
+    /// for a reason that has nothing to do with time.
+    pub error_bound: Option<Duration>,
+    /// What the error bar may be.
+    pub error_limit: Option<Duration>,
+    /// Time that our thread waited for a CPU during the run; absent where the scheduler does not tell.
+    pub run_queue_delay: Option<Duration>,
+    /// Time for which our CPU quota held us back during the run; absent without a quota.
+    pub throttled: Option<Duration>,
+    /// Reads of the socket.
+    pub reads: u32,
+    /// Reads that brought more than one event with a token.
+    pub merged_reads: u32,
     /// Set when the error bar exceeds its limit.
     pub taint: Option<Taint>,
+}
+
+#[cfg(test)]
+impl Instrument {
+    /// A good run's, by the user clock.
+    pub(crate) fn example() -> Self {
+        Self {
+            clock: ClockKind::User,
+            schedule_lag: None,
+            error_bound: Some(Duration::from_micros(180)),
+            error_limit: Some(Duration::from_millis(5)),
+            run_queue_delay: None,
+            throttled: None,
+            reads: 1,
+            merged_reads: 0,
+            taint: None,
+        }
+    }
 }
 
 /// What went wrong, for people. Never a label.
@@ -202,6 +247,10 @@ pub struct Observation {
     pub body_bytes: u64,
     /// The instrument's own state.
     pub instrument: Instrument,
+    /// From the kernel's stamp to the return of our read, read by read; empty where the kernel stamps
+    /// nothing.
+    #[serde(skip)]
+    pub stamp_delays: Vec<Duration>,
     /// The answer's visible text, kept only where the caller asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,

@@ -105,6 +105,14 @@ impl Outcome {
         }
     }
 
+    /// Whether it says that something took too long.
+    pub fn is_of_time(self) -> bool {
+        matches!(
+            self,
+            Self::TimeoutConnect | Self::TimeoutFirstToken | Self::Stalled | Self::TimeoutTotal
+        )
+    }
+
     /// Whether the run was good.
     pub fn is_success(self) -> bool {
         self == Self::Success

@@ -3,10 +3,13 @@
 use super::observation::{Observation, Trigger};
 use super::outcome::Outcome;
 use super::run::{Run, keep};
-use super::settings::Probe;
+use super::settings::{InstrumentSettings, Probe};
 use super::stream::Failed;
 use crate::base::clock::wall_now;
+use crate::resource::ThrottleMeter;
+use crate::transport::{Clocks, Wakeups};
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -44,27 +47,30 @@ impl RunContext {
     }
 }
 
-/// Runs probes.
-#[derive(Clone, Copy, Debug)]
+/// Runs probes on one thread. Clones share its clocks.
+#[derive(Clone, Debug, Default)]
 pub struct Prober {
-    /// A run that the daemon woke for later than this is tainted: whoever sleeps late stamps late.
-    pub max_schedule_lag: Duration,
-}
-
-impl Default for Prober {
-    /// 50 ms: far above a healthy daemon's lag (under 2 ms), and at the size of a starved one's
-    /// stamp errors.
-    fn default() -> Self {
-        Self {
-            max_schedule_lag: Duration::from_millis(50),
-        }
-    }
+    /// Which clocks may serve, and when a run is tainted.
+    pub settings: InstrumentSettings,
+    /// The stamps that there are.
+    pub clocks: Clocks,
+    /// Where our own CPU quota is looked up.
+    pub throttle: ThrottleMeter,
 }
 
 impl Prober {
+    /// For the thread whose waits these are.
+    pub fn new(settings: InstrumentSettings, wakeups: Arc<Wakeups>) -> Self {
+        Self {
+            settings,
+            clocks: Clocks::open(settings.clock, wakeups),
+            throttle: ThrottleMeter::of_this_process(),
+        }
+    }
+
     /// Runs a probe once. Whatever happens is in the observation.
     pub async fn run(&self, probe: &Probe, context: RunContext) -> Observation {
-        let mut run = Run::new(probe, &context);
+        let mut run = Run::new(self, probe, &context);
         let attempt = run.attempt();
         let verdict = tokio::select! {
             biased;
@@ -73,12 +79,9 @@ impl Prober {
             }
             verdict = attempt => verdict,
         };
-        let (verdict, connection) = match verdict {
-            Ok(connection) => (Ok(()), connection),
-            Err(failed) => (Err(failed), None),
-        };
-        let observation = run.conclude(verdict, self.max_schedule_lag);
-        if let Some(connection) = connection {
+        let warm = verdict.is_ok() && run.is_warm();
+        let (observation, connection) = run.conclude(verdict);
+        if let Some(connection) = connection.filter(|_| warm) {
             keep(probe, connection).await;
         }
         observation
@@ -87,6 +90,6 @@ impl Prober {
     /// The record of a run that was dropped before it could end.
     pub fn aborted(&self, probe: &Probe, context: &RunContext) -> Observation {
         let failed = Failed::new(Outcome::Internal, "the run was dropped before its end");
-        Run::new(probe, context).conclude(Err(failed), self.max_schedule_lag)
+        Run::new(self, probe, context).conclude(Err(failed)).0
     }
 }

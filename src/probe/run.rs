@@ -1,28 +1,30 @@
 //! One run in progress: connect, send, read, judge, conclude.
 
-use super::observation::{ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint};
+use super::instrument::{Beginning, Clocked, Waits, error_bound, error_limit, taint};
+use super::observation::{ConnectionState, Failure, Instrument, Observation, Phases, RunId};
 use super::outcome::Outcome;
-use super::prober::RunContext;
+use super::prober::{Prober, RunContext};
 use super::settings::{ConnectionPolicy, Probe};
 use super::stream::{Answer, Failed, Reading};
 use super::verdict::{before_head, outcome_of, within_body};
 use crate::base::clock::wall_now;
 use crate::measure::delta::ServerTimings;
 use crate::measure::latency::{Count, Latency, Span};
-use crate::measure::timeline::Timeline;
 use crate::measure::tokens::TokenCounts;
 use crate::runtime::{EncodeInput, EncodedRequest};
 use crate::transport::{
-    ClockKind, Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, build_request,
+    Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, Stamps, build_request,
 };
 use crate::wire::Framing;
 use crate::workload::Prompt;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
-use http_body_util::Full;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::time::timeout_at;
+use tokio::time::{Sleep, sleep_until, timeout_at};
 
 /// After the terminator, how long a warm connection may take to end its body before it is given up.
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
@@ -36,6 +38,7 @@ const ERROR_BODY_LIMIT: Duration = Duration::from_secs(2);
 
 /// A run in progress: what is known so far, however it ends.
 pub(super) struct Run<'a> {
+    prober: &'a Prober,
     probe: &'a Probe,
     context: &'a RunContext,
     run_id: RunId,
@@ -43,18 +46,28 @@ pub(super) struct Run<'a> {
     started: Instant,
     dispatch: Option<Instant>,
     ready: Option<Instant>,
-    written: Option<Instant>,
     dial: DialPhases,
     connection: ConnectionState,
+    /// The connection itself, once it stands.
+    link: Option<Connection>,
     reused: bool,
     status: Option<u16>,
     answer: Option<Answer>,
-    end: Option<Instant>,
+    queued: Queued,
+}
+
+/// The scheduler's and the quota's counts at the run's beginning.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queued {
+    at_dispatch: Option<Duration>,
+    at_written: Option<Duration>,
+    throttled: Option<Duration>,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(probe: &'a Probe, context: &'a RunContext) -> Self {
+    pub(super) fn new(prober: &'a Prober, probe: &'a Probe, context: &'a RunContext) -> Self {
         Self {
+            prober,
             probe,
             context,
             run_id: RunId::random(),
@@ -62,56 +75,69 @@ impl<'a> Run<'a> {
             started: Instant::now(),
             dispatch: None,
             ready: None,
-            written: None,
             dial: DialPhases::default(),
             connection: match probe.scenario.settings.connection {
                 ConnectionPolicy::Cold => ConnectionState::Cold,
                 ConnectionPolicy::Warm => ConnectionState::Warm,
             },
+            link: None,
             reused: false,
             status: None,
             answer: None,
-            end: None,
+            queued: Queued::default(),
         }
     }
 
-    /// Makes the run. A good one gives its connection back, if that may serve the next.
-    pub(super) async fn attempt(&mut self) -> Result<Option<Connection>, Failed> {
+    /// Makes the run.
+    pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
         let prompt = self.prompt().await?;
         let request = self.request(&prompt).await?;
         self.prompt = Some(prompt);
-        let mut connection = match self.connection {
+        self.queued.throttled = self.prober.throttle.read();
+        let connection = match self.connection {
             ConnectionState::Cold => {
-                self.dispatch = Some(Instant::now());
+                self.dispatched();
                 self.connect().await?
             }
-            ConnectionState::Warm => match self.take_idle().await {
+            ConnectionState::Warm => match self.take_idle() {
                 Some(connection) => connection,
                 None => self.connect().await?,
             },
         };
+        let connection = self.link.insert(connection);
+        if self.dispatch.is_none() {
+            self.queued.at_dispatch = self.prober.clocks.run_queue_delay();
+        }
         let ready = Instant::now();
         self.ready = Some(ready);
         self.dispatch.get_or_insert(ready);
-        let (head, mut connection) = {
-            let (deadline, outcome) = self.deadline();
+        let head = {
+            let (deadline, outcome) = deadline(self.probe, self.context, ready, None);
             let sent = timeout_at(deadline.into(), connection.send(request)).await;
-            self.written = connection.request_written();
             match sent {
                 Err(_) => return Err(self.too_late(outcome)),
                 Ok(Err(error)) => return Err(before_head(&error)),
-                Ok(Ok(head)) => (head, connection),
+                Ok(Ok(head)) => head,
             }
         };
+        self.queued.at_written = self.prober.clocks.run_queue_delay();
         self.status = Some(head.status.as_u16());
         if !head.status.is_success() {
-            return Err(self.refused_by_status(&head, &mut connection).await);
+            return Err(self.refused_by_status(&head).await);
         }
         self.open_answer(&head);
-        self.read(&mut connection).await?;
-        self.judge()?;
-        let warm = self.connection == ConnectionState::Warm;
-        Ok(warm.then_some(connection))
+        self.read().await?;
+        self.judge()
+    }
+
+    fn dispatched(&mut self) {
+        self.queued.at_dispatch = self.prober.clocks.run_queue_delay();
+        self.dispatch = Some(Instant::now());
+    }
+
+    /// Whether its connection may serve the next run.
+    pub(super) fn is_warm(&self) -> bool {
+        self.connection == ConnectionState::Warm
     }
 
     /// Prompts of an exact length take a tokenizer some milliseconds, which other probes on this
@@ -130,7 +156,7 @@ impl<'a> Run<'a> {
             .map_err(|error| Failed::new(Outcome::Internal, error.to_string()))
     }
 
-    async fn request(&self, prompt: &Prompt) -> Result<Request<Full<Bytes>>, Failed> {
+    async fn request(&self, prompt: &Prompt) -> Result<Request<Bytes>, Failed> {
         let target = &self.probe.target;
         let scenario = &self.probe.scenario.settings;
         let EncodedRequest {
@@ -161,9 +187,9 @@ impl<'a> Run<'a> {
     }
 
     /// The connection of the run before, if it still stands.
-    async fn take_idle(&mut self) -> Option<Connection> {
+    fn take_idle(&mut self) -> Option<Connection> {
         let (since, mut connection) = self.probe.idle.lock().take()?;
-        if since.elapsed() > MAX_IDLE || !connection.is_ready().await {
+        if since.elapsed() > MAX_IDLE || !connection.is_ready() {
             return None;
         }
         self.reused = true;
@@ -175,7 +201,8 @@ impl<'a> Run<'a> {
         let limit = self.probe.scenario.settings.timeouts.connect;
         let limit = limit.min(self.left());
         let endpoint = &target.settings.endpoint;
-        let dial = target.dialer.dial(endpoint, &mut self.dial);
+        let clocks = &self.prober.clocks;
+        let dial = target.dialer.dial(endpoint, clocks, &mut self.dial);
         match tokio::time::timeout(limit, dial).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
@@ -183,7 +210,6 @@ impl<'a> Run<'a> {
                     DialError::Dns { .. } => Outcome::Dns,
                     DialError::Connect { .. } => Outcome::Refused,
                     DialError::Tls(_) => Outcome::Tls,
-                    DialError::Http(_) => Outcome::Malformed,
                 };
                 Err(Failed::new(outcome, error.to_string()))
             }
@@ -192,31 +218,6 @@ impl<'a> Run<'a> {
                 format!("no connection to {} within {limit:?}", endpoint.authority()),
             )),
         }
-    }
-
-    /// The next deadline, and what it means when it passes.
-    fn deadline(&self) -> (Instant, Outcome) {
-        let timeouts = &self.probe.scenario.settings.timeouts;
-        let dispatch = self.dispatch.unwrap_or(self.started);
-        let mut end = dispatch + timeouts.total;
-        if let Some(deadline) = self.context.deadline {
-            end = end.min(deadline);
-        }
-        let mut next = (end, Outcome::TimeoutTotal);
-        if self.probe.scenario.settings.stream {
-            let last = self
-                .answer
-                .as_ref()
-                .and_then(|answer| answer.timeline.last_token());
-            let token = match last {
-                None => (dispatch + timeouts.first_token, Outcome::TimeoutFirstToken),
-                Some(last) => (last + timeouts.stall, Outcome::Stalled),
-            };
-            if token.0 < next.0 {
-                next = token;
-            }
-        }
-        next
     }
 
     /// Time until the caller's own deadline.
@@ -233,7 +234,8 @@ impl<'a> Run<'a> {
                 format!("no token within {:?}", timeouts.first_token)
             }
             Outcome::Stalled => {
-                let tokens = self.answer.as_ref().map_or(0, |a| a.timeline.text_frames());
+                let said = self.answer.as_ref().map(Answer::said);
+                let tokens = said.map_or(0, |said| said.timeline.text_frames());
                 format!(
                     "no further token for {:?} after {tokens} frames",
                     timeouts.stall
@@ -248,17 +250,21 @@ impl<'a> Run<'a> {
         Failed::new(outcome, message)
     }
 
-    async fn refused_by_status(&self, head: &ResponseHead, connection: &mut Connection) -> Failed {
+    async fn refused_by_status(&mut self, head: &ResponseHead) -> Failed {
+        let limit = ERROR_BODY_LIMIT.min(self.left());
         let mut body = Vec::new();
+        let link = &mut self.link;
         let read = async {
+            let Some(connection) = link else {
+                return;
+            };
             while let Ok(Some(chunk)) = connection.chunk().await {
-                body.extend_from_slice(&chunk.data);
+                body.extend_from_slice(chunk.data);
                 if body.len() > ERROR_BODY_BYTES {
                     break;
                 }
             }
         };
-        let limit = ERROR_BODY_LIMIT.min(self.left());
         tokio::time::timeout(limit, read).await.ok();
         let said = self.probe.target.runtime.adapter.error_message(&body);
         let message = match said {
@@ -294,28 +300,28 @@ impl<'a> Run<'a> {
     }
 
     /// Reads until the terminator or the body's end.
-    async fn read(&mut self, connection: &mut Connection) -> Result<(), Failed> {
+    async fn read(&mut self) -> Result<(), Failed> {
+        let (probe, context) = (self.probe, self.context);
+        let dispatch = self.dispatch.unwrap_or(self.started);
+        let (Some(connection), Some(answer)) = (&mut self.link, &mut self.answer) else {
+            return Ok(());
+        };
+        let (first, _) = deadline(probe, context, dispatch, None);
+        let mut alarm = pin!(sleep_until(first.into()));
         loop {
-            let (deadline, outcome) = self.deadline();
-            let read = timeout_at(deadline.into(), connection.chunk()).await;
-            let Some(answer) = &mut self.answer else {
-                return Ok(());
+            let seen = answer.said().timeline.last_seen();
+            let next = || deadline(probe, context, dispatch, seen);
+            let chunk = match until(alarm.as_mut(), next, connection.chunk()).await {
+                Ok(chunk) => chunk,
+                Err(outcome) => return Err(self.too_late(outcome)),
             };
-            match read {
-                Err(_) => return Err(self.too_late(outcome)),
-                Ok(Ok(Some(chunk))) => {
-                    let at = chunk.stamps.user;
-                    self.end = Some(at);
-                    answer.feed(&chunk.data, at)?;
-                    if answer.terminated.is_some() {
-                        return Ok(());
-                    }
-                }
-                Ok(Ok(None)) => {
-                    let at = self.end.unwrap_or_else(Instant::now);
-                    return answer.end(at);
-                }
-                Ok(Err(error)) => return Err(within_body(&error, answer.body_bytes)),
+            match chunk {
+                Ok(Some(chunk)) => answer.feed(chunk)?,
+                Ok(None) => return answer.end(Instant::now()),
+                Err(error) => return Err(within_body(&error, answer.body_bytes)),
+            }
+            if answer.is_terminated() {
+                return Ok(());
             }
         }
     }
@@ -324,21 +330,17 @@ impl<'a> Run<'a> {
         let Some(answer) = &self.answer else {
             return Ok(());
         };
-        let scenario = &self.probe.scenario;
-        answer.verdict(&scenario.settings.assertion, self.count().as_ref())
+        let assertion = &self.probe.scenario.settings.assertion;
+        let said = answer.said();
+        said.verdict(answer.body_bytes, assertion, self.count().as_ref())
     }
 
+    /// The record of the run, and its connection.
     pub(super) fn conclude(
         mut self,
         verdict: Result<(), Failed>,
-        max_lag: Duration,
-    ) -> Observation {
+    ) -> (Observation, Option<Connection>) {
         let now = Instant::now();
-        // A good answer ends with its last byte, a failure when it is known to be one.
-        let end = match &verdict {
-            Ok(()) => self.end.unwrap_or(now),
-            Err(_) => now,
-        };
         let (outcome, failure) = match verdict {
             Ok(()) => (Outcome::Success, None),
             Err(failed) => {
@@ -347,24 +349,36 @@ impl<'a> Run<'a> {
                 (failed.outcome, Some(Failure { message, status }))
             }
         };
-        let streamed = self.probe.scenario.settings.stream;
         let tokens = self.count();
         self.learn(tokens);
-        let lag = self.context.schedule_lag;
+        let link = self.link.take();
+        let stamps = link.as_ref().map(Connection::stamps);
+        let beginning = self.beginning(link.as_ref());
+        let settings = &self.prober.settings;
+        let clocked = Clocked::best(beginning, self.answer.as_ref(), stamps.as_ref(), settings);
+        // A good answer ends with its last byte, a failure when it is known to be one.
+        let end = match outcome.is_success() {
+            true => clocked.end.unwrap_or(now),
+            false => now,
+        };
+        let latency = self.latency(&clocked, end, tokens);
+        let instrument = self.instrument(beginning, &clocked, stamps.as_ref(), outcome, &latency);
+        let phases = self.phases(&clocked, end);
+        let stamp_delays = stamps.map_or_else(Vec::new, |stamps| stamps.delays().collect());
         let mut observation = Observation {
             run_id: self.run_id,
             labels: self.probe.labels.clone(),
             trigger: self.context.trigger,
             intended_start: self.context.intended_start,
             ended: wall_now(),
-            dispatched: self.dispatch.unwrap_or(self.started),
+            dispatched: clocked.start,
             outcome,
             failure,
-            streamed,
+            streamed: self.probe.scenario.settings.stream,
             connection: self.connection,
             reused: self.reused,
-            phases: self.phases(end),
-            latency: self.latency(end, tokens),
+            phases,
+            latency,
             duration: end.saturating_duration_since(self.context.intended),
             gaps: Vec::new(),
             tokens_per_arrival: Vec::new(),
@@ -373,31 +387,84 @@ impl<'a> Run<'a> {
             finish_reason: None,
             response_model: None,
             body_bytes: 0,
-            instrument: Instrument {
-                clock: ClockKind::User,
-                schedule_lag: lag,
-                taint: lag.filter(|lag| *lag > max_lag).map(|_| Taint::ScheduleLag),
-            },
+            instrument,
+            stamp_delays,
             answer: None,
         };
         if let Some(answer) = self.answer.take() {
-            observation.server = answer.server;
-            observation.finish_reason = answer.finish;
-            observation.response_model = answer.model;
             observation.body_bytes = answer.body_bytes;
-            observation.answer = self.context.keep_answer.then_some(answer.visible);
-            if streamed {
-                (observation.gaps, observation.tokens_per_arrival) = answer.timeline.into_lists();
+            let said = answer.into_said();
+            observation.server = said.server;
+            observation.finish_reason = said.finish;
+            observation.response_model = said.model;
+            observation.answer = self.context.keep_answer.then_some(said.visible);
+            if observation.streamed {
+                observation.gaps = clocked.moments.gaps;
+                observation.tokens_per_arrival = clocked.moments.tokens_per_arrival;
             }
         }
-        observation
+        (observation, link)
+    }
+
+    fn beginning(&self, link: Option<&Connection>) -> Beginning {
+        Beginning {
+            dispatch: self.dispatch.unwrap_or(self.started),
+            dns: self.dial.dns,
+            cold: self.connection == ConnectionState::Cold,
+            ready: self.ready,
+            written: link.and_then(Connection::request_written),
+        }
+    }
+
+    fn instrument(
+        &self,
+        beginning: Beginning,
+        clocked: &Clocked,
+        stamps: Option<&Stamps<'_>>,
+        outcome: Outcome,
+        latency: &Latency,
+    ) -> Instrument {
+        let settings = &self.prober.settings;
+        let since = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
+        let at_dispatch = self.queued.at_dispatch;
+        let waits = Waits {
+            before_written: since(at_dispatch, self.queued.at_written),
+            run_queue: since(at_dispatch, self.prober.clocks.run_queue_delay()),
+            throttled: since(self.queued.throttled, self.prober.throttle.read()),
+        };
+        let answer = self.answer.as_ref();
+        let error_bound = match outcome {
+            Outcome::Success => Some(error_bound(
+                clocked.clock,
+                beginning,
+                answer,
+                stamps,
+                waits,
+            )),
+            // Late ourselves, we may have given up on a runtime that was in time.
+            outcome if outcome.is_of_time() => waits.run_queue.or(waits.throttled),
+            _ => None,
+        };
+        let figure = latency.first_token.filter(|_| outcome.is_success());
+        let limit = error_limit(settings, figure.unwrap_or(latency.inference));
+        let mut instrument = Instrument {
+            clock: clocked.clock,
+            schedule_lag: self.context.schedule_lag,
+            error_bound,
+            error_limit: error_bound.map(|_| limit),
+            run_queue_delay: waits.run_queue,
+            throttled: waits.throttled,
+            reads: stamps.map_or(0, |stamps| stamps.reads() as u32),
+            merged_reads: merged_reads(answer, stamps),
+            taint: None,
+        };
+        instrument.taint = taint(&instrument, settings, limit);
+        instrument
     }
 
     fn count(&self) -> Option<TokenCounts> {
         let tokenizer = self.probe.scenario.tokenizer.as_ref();
-        self.answer
-            .as_ref()
-            .and_then(|answer| answer.tokens(tokenizer))
+        self.answer.as_ref()?.said().tokens(tokenizer)
     }
 
     /// Tells the workload how many tokens the runtime made of its words.
@@ -412,36 +479,25 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn latency(&self, end: Instant, tokens: Option<TokenCounts>) -> Latency {
+    fn latency(&self, clocked: &Clocked, end: Instant, tokens: Option<TokenCounts>) -> Latency {
         let span = Span {
-            dispatch: self.dispatch.unwrap_or(self.started),
-            first_byte: self.first_byte(),
+            dispatch: clocked.start,
+            first_byte: clocked.first_byte,
             end,
         };
-        let empty = Timeline::default();
-        let timeline = self
-            .answer
-            .as_ref()
-            .map_or(&empty, |answer| &answer.timeline);
-        let count = self
-            .answer
-            .as_ref()
-            .map_or(Count::default(), |answer| answer.count(tokens));
-        Latency::of(timeline, span, count, self.probe.scenario.settings.stream)
+        let said = self.answer.as_ref().map(Answer::said);
+        let count = said.map_or(Count::default(), |said| said.count(tokens));
+        let streamed = self.probe.scenario.settings.stream;
+        Latency::of(&clocked.moments, span, count, streamed)
     }
 
-    fn first_byte(&self) -> Option<Instant> {
-        self.answer.as_ref().and_then(|answer| answer.first_byte)
-    }
-
-    fn phases(&self, end: Instant) -> Phases {
-        let first_byte = self.first_byte();
+    fn phases(&self, clocked: &Clocked, end: Instant) -> Phases {
         let between =
             |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
-        let written = self
-            .written
-            .zip(self.ready)
-            .map(|(written, ready)| written.max(ready));
+        let ready = self.ready.map(|ready| match self.is_warm() {
+            true => clocked.start,
+            false => ready,
+        });
         Phases {
             schedule: Some(
                 self.started
@@ -450,20 +506,87 @@ impl<'a> Run<'a> {
             dns: self.dial.dns,
             connect: self.dial.connect,
             tls: self.dial.tls,
-            send: between(self.ready, written),
-            wait: between(written, first_byte),
-            stream: between(first_byte, Some(end)),
+            send: between(ready, clocked.written),
+            wait: between(clocked.written, clocked.first_byte),
+            stream: between(clocked.first_byte, Some(end)),
         }
     }
+}
+
+/// Reads that brought several events with tokens: between those the kernel's stamps cannot tell.
+fn merged_reads(answer: Option<&Answer>, stamps: Option<&Stamps<'_>>) -> u32 {
+    let (Some(answer), Some(stamps)) = (answer, stamps) else {
+        return 0;
+    };
+    let mut merged = 0;
+    let mut last = None;
+    let mut counted = None;
+    for position in answer.said().timeline.positions() {
+        let read = Some(stamps.read_index(position));
+        if read == last && counted != read {
+            merged += 1;
+            counted = read;
+        }
+        last = read;
+    }
+    merged
+}
+
+/// The next deadline, and what it means when it passes. `token`: when the latest one was seen.
+fn deadline(
+    probe: &Probe,
+    context: &RunContext,
+    dispatch: Instant,
+    token: Option<Instant>,
+) -> (Instant, Outcome) {
+    let scenario = &probe.scenario.settings;
+    let timeouts = &scenario.timeouts;
+    let end = dispatch + timeouts.total;
+    let end = context.deadline.map_or(end, |deadline| end.min(deadline));
+    let token = match token {
+        None => (dispatch + timeouts.first_token, Outcome::TimeoutFirstToken),
+        Some(token) => (token + timeouts.stall, Outcome::Stalled),
+    };
+    match scenario.stream && token.0 < end {
+        true => token,
+        false => (end, Outcome::TimeoutTotal),
+    }
+}
+
+/// Waits for `wanted`, but not beyond the deadline. That moves with every token; the alarm is set anew
+/// only when it would ring too late, or has rung too early.
+async fn until<T>(
+    mut alarm: Pin<&mut Sleep>,
+    next: impl Fn() -> (Instant, Outcome),
+    wanted: impl Future<Output = T>,
+) -> Result<T, Outcome> {
+    let (at, _) = next();
+    if at < alarm.deadline().into_std() {
+        alarm.as_mut().reset(at.into());
+    }
+    let mut wanted = pin!(wanted);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(value) = wanted.as_mut().poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            let (at, outcome) = next();
+            if at <= Instant::now() {
+                return Poll::Ready(Err(outcome));
+            }
+            alarm.as_mut().reset(at.into());
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Reads the rest of the body, so that the connection can serve the next run.
 pub(super) async fn keep(probe: &Probe, mut connection: Connection) {
     let drained = tokio::time::timeout(DRAIN_LIMIT, async {
         while let Ok(Some(_)) = connection.chunk().await {}
-        connection.is_ready().await
     });
-    if drained.await == Ok(true) {
+    if drained.await.is_ok() && connection.is_ready() {
         *probe.idle.lock() = Some((Instant::now(), connection));
     }
 }

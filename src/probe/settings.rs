@@ -2,7 +2,7 @@
 
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::runtime::{Generation, Operation, RuntimeSpec};
-use crate::transport::{Connection, Dialer, Endpoint};
+use crate::transport::{ClockChoice, Connection, Dialer, Endpoint};
 use crate::workload::{Calibration, Tokenizer, Workload, WorkloadError, WorkloadSettings};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -71,6 +71,32 @@ impl Default for Timeouts {
             first_token: Duration::from_secs(60),
             stall: Duration::from_secs(20),
             total: Duration::from_secs(180),
+        }
+    }
+}
+
+/// How runs are stamped, and how large their error bars may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InstrumentSettings {
+    /// Which clocks may serve.
+    pub clock: ClockChoice,
+    /// A run whose error bar exceeds this, and its share of the figure, is tainted.
+    pub max_error: Duration,
+    /// Share of TTFT (of the inference time, without a stream) that an error bar may have, 0 to 1.
+    pub max_error_ratio: f64,
+    /// A run that the daemon woke for later than this is tainted: whoever sleeps late stamps late.
+    pub max_schedule_lag: Duration,
+}
+
+impl Default for InstrumentSettings {
+    /// 5 ms or 5 %, whichever is larger: what a user would not notice. 50 ms of lag: far above a healthy
+    /// daemon's (under 3 ms), and at the size of a starved one's stamp errors.
+    fn default() -> Self {
+        Self {
+            clock: ClockChoice::Auto,
+            max_error: Duration::from_millis(5),
+            max_error_ratio: 0.05,
+            max_schedule_lag: Duration::from_millis(50),
         }
     }
 }

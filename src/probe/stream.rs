@@ -7,6 +7,7 @@ use crate::measure::latency::Count;
 use crate::measure::timeline::Timeline;
 use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
 use crate::runtime::Interpreter;
+use crate::transport::Chunk;
 use crate::wire::{DecodeError, Decoder, Frame};
 use crate::workload::Tokenizer;
 use std::time::Instant;
@@ -32,15 +33,24 @@ impl Failed {
 /// An answer while it comes in.
 pub(super) struct Answer {
     decoder: Box<dyn Decoder>,
-    interpreter: Box<dyn Interpreter>,
-    frames: Vec<Frame>,
+    reader: Reader,
     body_limit: u64,
+    /// Where the first body byte ends in the peer's stream.
+    pub(super) first_byte: Option<u64>,
+    /// Where the latest body byte ends.
+    pub(super) last_byte: Option<u64>,
+    pub(super) body_bytes: u64,
+}
+
+/// What the frames say.
+pub(super) struct Reader {
+    interpreter: Box<dyn Interpreter>,
     keep_text: bool,
     native_counts: bool,
+    failed: Option<Failed>,
     pub(super) timeline: Timeline,
-    pub(super) first_byte: Option<Instant>,
-    pub(super) terminated: Option<Instant>,
-    pub(super) body_bytes: u64,
+    /// Where the dialect's last word ends.
+    pub(super) terminated: Option<u64>,
     pub(super) server: ServerTimings,
     pub(super) finish: Option<FinishReason>,
     pub(super) model: Option<String>,
@@ -66,30 +76,35 @@ impl Answer {
     pub(super) fn new(reading: Reading) -> Self {
         Self {
             decoder: reading.decoder,
-            interpreter: reading.interpreter,
-            frames: Vec::new(),
+            reader: Reader {
+                interpreter: reading.interpreter,
+                keep_text: reading.keep_text,
+                native_counts: reading.native_counts,
+                failed: None,
+                timeline: Timeline::default(),
+                terminated: None,
+                server: ServerTimings::default(),
+                finish: None,
+                model: None,
+                visible: String::new(),
+                usage: Usage::default(),
+                reasoning: String::new(),
+                saw_visible: false,
+                saw_reasoning: false,
+            },
             body_limit: reading.limits.body_bytes,
-            keep_text: reading.keep_text,
-            native_counts: reading.native_counts,
-            timeline: Timeline::default(),
             first_byte: None,
-            terminated: None,
+            last_byte: None,
             body_bytes: 0,
-            server: ServerTimings::default(),
-            finish: None,
-            model: None,
-            visible: String::new(),
-            usage: Usage::default(),
-            reasoning: String::new(),
-            saw_visible: false,
-            saw_reasoning: false,
         }
     }
 
-    /// Takes the next bytes, stamped `at`.
-    pub(super) fn feed(&mut self, data: &[u8], at: Instant) -> Result<(), Failed> {
-        self.first_byte.get_or_insert(at);
-        self.body_bytes += data.len() as u64;
+    /// Takes the next bytes.
+    pub(super) fn feed(&mut self, chunk: Chunk<'_>) -> Result<(), Failed> {
+        let before = self.body_bytes;
+        self.first_byte.get_or_insert_with(|| chunk.position(1));
+        self.last_byte = Some(chunk.position(chunk.data.len()));
+        self.body_bytes += chunk.data.len() as u64;
         if self.body_bytes > self.body_limit {
             let message = format!(
                 "the answer is longer than the limit of {} bytes",
@@ -97,43 +112,62 @@ impl Answer {
             );
             return Err(Failed::new(Outcome::Oversized, message));
         }
-        let mut frames = std::mem::take(&mut self.frames);
-        let fed = self.decoder.feed(data, &mut frames);
-        let read = self.read(&mut frames, at);
-        self.frames = frames;
-        read?;
+        let reader = &mut self.reader;
+        let fed = self.decoder.feed(chunk.data, &mut |frame| {
+            // Frames end within the bytes that complete them.
+            let within = frame.end.saturating_sub(before);
+            let within = usize::try_from(within).unwrap_or(chunk.data.len());
+            reader.on_frame(frame, chunk.position(within), chunk.user);
+        });
+        self.reader.failed.take().map_or(Ok(()), Err)?;
         fed.map_err(oversized)
     }
 
-    /// The body has ended; its last bytes were stamped `at`.
-    pub(super) fn end(&mut self, at: Instant) -> Result<(), Failed> {
-        let mut frames = std::mem::take(&mut self.frames);
-        self.decoder.finish(&mut frames).map_err(oversized)?;
-        self.read(&mut frames, at)
+    /// The body has ended, as we have `seen` just now.
+    pub(super) fn end(&mut self, seen: Instant) -> Result<(), Failed> {
+        let position = self.last_byte.unwrap_or(0);
+        let reader = &mut self.reader;
+        let finished = self
+            .decoder
+            .finish(&mut |frame| reader.on_frame(frame, position, seen));
+        self.reader.failed.take().map_or(Ok(()), Err)?;
+        finished.map_err(oversized)
     }
 
-    fn read(&mut self, frames: &mut Vec<Frame>, at: Instant) -> Result<(), Failed> {
-        for frame in frames.drain(..) {
-            if self.terminated.is_some() {
-                continue;
-            }
-            let delta = self.interpreter.on_frame(&frame);
-            match &delta.fault {
-                Some(Fault::Malformed(reason)) => {
-                    return Err(Failed::new(Outcome::Malformed, reason.clone()));
-                }
-                Some(Fault::InBand(reason)) => {
-                    return Err(Failed::new(Outcome::InBandError, reason.clone()));
-                }
-                None => {}
-            }
-            self.timeline.record(&delta, at);
-            if delta.terminator {
-                self.terminated = Some(at);
-            }
-            self.absorb(delta);
+    pub(super) fn is_terminated(&self) -> bool {
+        self.reader.terminated.is_some()
+    }
+
+    /// What the frames have said so far.
+    pub(super) fn said(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// What the frames have said.
+    pub(super) fn into_said(self) -> Reader {
+        self.reader
+    }
+}
+
+impl Reader {
+    fn on_frame(&mut self, frame: Frame<'_>, position: u64, seen: Instant) {
+        if self.terminated.is_some() || self.failed.is_some() {
+            return;
         }
-        Ok(())
+        let delta = self.interpreter.on_frame(frame);
+        self.failed = match &delta.fault {
+            Some(Fault::Malformed(reason)) => Some(Failed::new(Outcome::Malformed, reason.clone())),
+            Some(Fault::InBand(reason)) => Some(Failed::new(Outcome::InBandError, reason.clone())),
+            None => None,
+        };
+        if self.failed.is_some() {
+            return;
+        }
+        self.timeline.record(&delta, position, seen);
+        if delta.terminator {
+            self.terminated = Some(position);
+        }
+        self.absorb(delta);
     }
 
     fn absorb(&mut self, delta: Delta<'_>) {
@@ -188,13 +222,13 @@ impl Answer {
         }
     }
 
-    /// Judges a body that has ended or whose terminator has come.
+    /// Judges a body of so many bytes that has ended or whose terminator has come.
     pub(super) fn verdict(
         &self,
+        bytes: u64,
         assertion: &Assertion,
         tokens: Option<&TokenCounts>,
     ) -> Result<(), Failed> {
-        let bytes = self.body_bytes;
         if self.terminated.is_none() {
             let message = format!("the answer ended after {bytes} bytes without its terminator");
             return Err(Failed::new(Outcome::Truncated, message));

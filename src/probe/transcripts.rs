@@ -3,9 +3,9 @@
 use super::outcome::Outcome;
 use super::settings::{Assertion, Limits};
 use super::stream::{Answer, Failed, Reading};
-use crate::measure::latency::{Count, Latency, Span};
 use crate::measure::tokens::TokenCounts;
 use crate::runtime::{Operation, find};
+use crate::transport::Chunk;
 use proptest::prelude::*;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ struct Judged {
     verdict: Result<(), Failed>,
     tokens: Option<TokenCounts>,
     text_frames: u64,
+    /// Where each token ends: the bytes themselves say, not how they are cut.
+    positions: Vec<u64>,
     visible: String,
     server_total: Option<Duration>,
 }
@@ -40,31 +42,26 @@ fn answer(runtime: &str, stream: bool) -> Answer {
 }
 
 fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Judged {
-    let start = Instant::now();
+    let seen = Instant::now();
     let mut answer = answer(runtime, stream);
-    let mut at = start;
+    let mut end = 0;
     let mut fed = Ok(());
     for part in parts {
-        at += Duration::from_millis(1);
-        fed = fed.and_then(|()| answer.feed(part, at));
+        end += part.len() as u64;
+        fed = fed.and_then(|()| answer.feed(Chunk::example(part, end, seen)));
     }
-    let ended = fed.and_then(|()| answer.end(at));
-    let tokens = answer.tokens(None);
-    let verdict = ended.and_then(|()| answer.verdict(&Assertion::default(), tokens.as_ref()));
-    let span = Span {
-        dispatch: start,
-        first_byte: answer.first_byte,
-        end: at,
-    };
-    let latency = Latency::of(&answer.timeline, span, Count::default(), stream);
-    let first = latency.first_token.unwrap_or_default();
-    assert!(first <= latency.inference, "a token came after the end");
+    let ended = fed.and_then(|()| answer.end(seen));
+    let said = answer.said();
+    let tokens = said.tokens(None);
+    let assertion = Assertion::default();
+    let verdict = ended.and_then(|()| said.verdict(end, &assertion, tokens.as_ref()));
     Judged {
         verdict,
         tokens,
-        text_frames: answer.timeline.text_frames(),
-        visible: answer.visible.clone(),
-        server_total: answer.server.total,
+        text_frames: said.timeline.text_frames(),
+        positions: said.timeline.positions().collect(),
+        visible: said.visible.clone(),
+        server_total: said.server.total,
     }
 }
 

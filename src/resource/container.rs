@@ -123,7 +123,7 @@ fn cpu_seconds(group: &Group) -> Result<Option<f64>, SampleError> {
 }
 
 /// The group's own quota only: a group whose parent is throttled does not see it.
-fn throttled_seconds(group: &Group) -> Result<Option<f64>, SampleError> {
+pub(super) fn throttled_seconds(group: &Group) -> Result<Option<f64>, SampleError> {
     let text = kernel_file::read(&group.file("cpu.stat"))?.unwrap_or_default();
     Ok(match group.version {
         Version::V1 => kernel_file::keyed(&text, "throttled_time").map(|nanos| nanos / 1e9),

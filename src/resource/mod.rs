@@ -23,9 +23,11 @@ mod kernel_file;
 mod node;
 mod nvml;
 mod samplers;
+mod throttle;
 
 pub use drive::{HUNG_AFTER, SHORTEST_INTERVAL, run};
 pub use samplers::{SamplerReport, Samplers, UNSUPPORTED_RETRY};
+pub use throttle::ThrottleMeter;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -85,7 +85,7 @@ pub trait Runtime: Send + Sync {
 /// Reads the frames of one answer, in order.
 pub trait Interpreter: Send + Sync {
     /// What the frame means. Anything not understood is a fault in the delta, never a panic.
-    fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a>;
+    fn on_frame<'a>(&mut self, frame: Frame<'a>) -> Delta<'a>;
 }
 
 /// A runtime that a configuration can name.
@@ -210,10 +210,10 @@ mod tests {
                 ] {
                     let frame = Frame {
                         event: None,
-                        data: data.as_bytes().to_vec(),
+                        data: data.as_bytes(),
                         end: 0,
                     };
-                    interpreter.on_frame(&frame);
+                    interpreter.on_frame(frame);
                 }
             }
         }

@@ -73,8 +73,8 @@ impl Runtime for Ollama {
 struct OllamaInterpreter;
 
 impl Interpreter for OllamaInterpreter {
-    fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a> {
-        match serde_json::from_slice::<Line<'a>>(&frame.data) {
+    fn on_frame<'a>(&mut self, frame: Frame<'a>) -> Delta<'a> {
+        match serde_json::from_slice::<Line<'a>>(frame.data) {
             Ok(Line {
                 error: Some(error), ..
             }) if !error.is_null() => Delta::in_band(error_text(&error)),
@@ -154,10 +154,10 @@ mod tests {
     use crate::runtime::Generation;
     use crate::workload::Prompt;
 
-    fn frame(data: &str) -> Frame {
+    fn frame(data: &str) -> Frame<'_> {
         Frame {
             event: None,
-            data: data.as_bytes().to_vec(),
+            data: data.as_bytes(),
             end: 0,
         }
     }
@@ -167,7 +167,7 @@ mod tests {
         let frame = frame(
             r#"{"model":"g","message":{"role":"assistant","content":""},"done":true,"done_reason":"length","total_duration":3000000,"load_duration":1000000,"prompt_eval_count":7,"prompt_eval_duration":500000,"eval_count":5,"eval_duration":1500000}"#,
         );
-        let delta = OllamaInterpreter.on_frame(&frame);
+        let delta = OllamaInterpreter.on_frame(frame);
         assert!(delta.terminator);
         assert_eq!(delta.finish, Some(FinishReason::Length));
         assert_eq!(delta.usage.unwrap().output, Some(5));
@@ -181,7 +181,7 @@ mod tests {
             r#"{"response":"","thinking":"hm","done":false}"#,
         ] {
             let frame = frame(data);
-            let delta = OllamaInterpreter.on_frame(&frame);
+            let delta = OllamaInterpreter.on_frame(frame);
             assert_eq!(delta.reasoning.as_deref(), Some("hm"));
             assert_eq!(delta.visible.as_deref(), Some(""));
         }

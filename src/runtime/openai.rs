@@ -86,18 +86,18 @@ struct OpenAiInterpreter {
 }
 
 impl Interpreter for OpenAiInterpreter {
-    fn on_frame<'a>(&mut self, frame: &'a Frame) -> Delta<'a> {
+    fn on_frame<'a>(&mut self, frame: Frame<'a>) -> Delta<'a> {
         if frame.data.trim_ascii() == b"[DONE]" {
             return Delta {
                 terminator: true,
                 ..Delta::default()
             };
         }
-        if frame.event.as_deref() == Some("error") {
-            let said = super::text::error_message(&frame.data);
+        if frame.event == Some(b"error") {
+            let said = super::text::error_message(frame.data);
             return Delta::in_band(said.unwrap_or_default());
         }
-        match serde_json::from_slice::<Body<'a>>(&frame.data) {
+        match serde_json::from_slice::<Body<'a>>(frame.data) {
             Ok(Body {
                 error: Some(error), ..
             }) if !error.is_null() => Delta::in_band(error_text(&error)),
@@ -247,10 +247,10 @@ mod tests {
     fn read(stream: bool, data: &str, check: impl FnOnce(Delta<'_>)) {
         let frame = Frame {
             event: None,
-            data: data.as_bytes().to_vec(),
+            data: data.as_bytes(),
             end: 0,
         };
-        check(OpenAiInterpreter { stream }.on_frame(&frame));
+        check(OpenAiInterpreter { stream }.on_frame(frame));
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Fleet {
         let ticker = Ticker {
             offset: plan.cadence.offset_of(&plan.probe.labels),
             plan: plan.clone(),
-            prober: self.prober,
+            prober: self.prober.clone(),
             recorder: self.recorder.of_generation(self.generation),
             shutdown: self.shutdown.clone(),
             permits: self.permits_of(&plan.probe),
@@ -288,7 +288,7 @@ impl Ticker {
         });
         let launch = Launch {
             probe: self.plan.probe.clone(),
-            prober: self.prober,
+            prober: self.prober.clone(),
             recorder: self.recorder.clone(),
             permits: self.permits.clone(),
             context,

@@ -1,17 +1,16 @@
 //! Our own dial: name, TCP and TLS, each timed.
 
+use super::clock::Alignment;
+use super::clocks::Clocks;
 use super::exchange::Connection;
-use super::meter::StampedStream;
 use super::settings::Endpoint;
 use super::tls::{self, TlsError};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, ClientConnection};
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// How long each part of a dial took. Absent: did not happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,15 +45,12 @@ pub enum DialError {
     /// The handshake failed.
     #[error("TLS handshake failed: {0}")]
     Tls(io::Error),
-    /// HTTP could not begin.
-    #[error("HTTP handshake failed: {0}")]
-    Http(hyper::Error),
 }
 
 /// Knows how to get a connection to one endpoint.
 #[derive(Clone)]
 pub struct Dialer {
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     /// Of the certificate files' content, so that a renewed one is told from the old.
     digest: u64,
 }
@@ -82,9 +78,8 @@ impl Dialer {
         let name = settings.server_name.as_ref().unwrap_or(&endpoint.host);
         let server_name =
             ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))?;
-        let config: Arc<ClientConfig> = tls::client_config(settings)?;
         Ok(Self {
-            tls: Some((TlsConnector::from(config), server_name)),
+            tls: Some((tls::client_config(settings)?, server_name)),
             digest: tls::digest(settings),
         })
     }
@@ -102,24 +97,19 @@ impl Dialer {
     pub async fn dial(
         &self,
         endpoint: &Endpoint,
+        clocks: &Clocks,
         progress: &mut DialPhases,
     ) -> Result<Connection, DialError> {
         let addresses = resolve(endpoint, progress).await?;
-        let socket = connect(&addresses, progress).await?;
-        let stream = StampedStream::new(socket);
-        let meter = stream.meter();
-        match &self.tls {
-            None => Connection::open(stream, meter).await,
-            Some((connector, name)) => {
-                let started = Instant::now();
-                let stream = connector
-                    .connect(name.clone(), stream)
-                    .await
-                    .map_err(DialError::Tls)?;
-                progress.tls = Some(started.elapsed());
-                Connection::open(stream, meter).await
-            }
+        let mut connection = connect(&addresses, clocks, progress).await?;
+        if let Some((config, name)) = &self.tls {
+            let started = Instant::now();
+            let tls = ClientConnection::new(config.clone(), name.clone());
+            let tls = tls.map_err(|error| DialError::Tls(io::Error::other(error)))?;
+            connection.secure(tls).await?;
+            progress.tls = Some(started.elapsed());
         }
+        Ok(connection)
     }
 }
 
@@ -149,17 +139,17 @@ async fn resolve(
 /// Tries the addresses one after the other, as the resolver orders them.
 async fn connect(
     addresses: &[SocketAddr],
+    clocks: &Clocks,
     progress: &mut DialPhases,
-) -> Result<TcpStream, DialError> {
+) -> Result<Connection, DialError> {
     let started = Instant::now();
     let mut last = None;
     for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(socket) => {
-                // Without it a small request may wait for the peer's delayed acknowledgement.
-                socket.set_nodelay(true).ok();
+        let began = Alignment::now();
+        match clocks.connect(*address).await {
+            Ok((socket, watch)) => {
                 progress.connect = Some(started.elapsed());
-                return Ok(socket);
+                return Ok(Connection::new(socket, watch, began));
             }
             Err(source) => {
                 last = Some(DialError::Connect {

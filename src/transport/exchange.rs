@@ -1,33 +1,21 @@
-//! One HTTP/1.1 connection, driven by whoever reads from it.
-//!
-//! hyper's connection future is polled in the same task as the body and only when the body has
-//! nothing to give. So hyper never reads ahead of us, and the last read of the socket is the read
-//! that completed the chunk in hand: its stamp is the chunk's.
+//! One HTTP/1.1 connection. Whatever is pending is read and stamped first; decoding comes after every
+//! other connection of the thread that is due has been read as well.
 
+use super::clock::Alignment;
 use super::dial::DialError;
-use super::meter::Meter;
-use super::{Chunk, Stamps};
+use super::http1::{self, Event, HttpError, Response, ResponseHead};
+use super::records::Records;
+use super::socket::StampedSocket;
+use super::tap::Watch;
+use super::stamps::{Begun, Stamps};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
-use http_body::Body;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
-use std::future::{Future, poll_fn};
+use http::{Method, Request};
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::ops::Range;
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Most bytes of a response head, and of one read.
-const READ_BUFFER: usize = 256 * 1024;
-/// Most header fields of a response.
-const MAX_HEADERS: usize = 128;
-
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+/// Reads of one connection after which the tap is emptied, so that its buffer never fills.
+const READS_PER_DRAIN: usize = 16;
 
 /// Why an exchange ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -40,166 +28,319 @@ pub enum ExchangeError {
     Protocol(String),
     /// The response head exceeds its limit.
     #[error(
-        "the response head is longer than {READ_BUFFER} bytes or has more than {MAX_HEADERS} fields"
+        "the response head is longer than {} bytes or has more than {} fields",
+        http1::MAX_HEAD,
+        http1::MAX_HEADERS
     )]
     HeadTooLarge,
 }
 
-/// A response's head.
-#[derive(Clone, Debug)]
-pub struct ResponseHead {
-    /// The status.
-    pub status: StatusCode,
-    /// The header fields.
-    pub headers: HeaderMap,
+impl From<io::Error> for ExchangeError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Protocol(error.to_string()),
+            _ => Self::Closed(error.to_string()),
+        }
+    }
+}
+
+impl From<HttpError> for ExchangeError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::HeadTooLarge => Self::HeadTooLarge,
+            HttpError::Malformed(reason) => Self::Protocol(reason.to_owned()),
+            HttpError::Truncated(reason) => Self::Closed(reason.to_owned()),
+        }
+    }
+}
+
+/// Bytes of the body that came together, transfer coding and encryption taken off.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// The bytes.
+    pub data: &'a [u8],
+    /// Offset in the peer's TCP stream just behind the last of them; under TLS, behind its record.
+    end: u64,
+    /// Under TLS the whole record came with its last byte, since it cannot be read before.
+    in_record: bool,
+    /// When the read returned, on the monotonic clock.
+    pub user: Instant,
+}
+
+impl<'a> Chunk<'a> {
+    /// Bytes without a socket, for tests: at the beginning of a plain stream.
+    #[cfg(test)]
+    pub(crate) fn example(data: &'a [u8], end: u64, user: Instant) -> Self {
+        Self {
+            data,
+            end,
+            in_record: false,
+            user,
+        }
+    }
+
+    /// Where in the peer's TCP stream this byte of the chunk ends: its first is 1.
+    pub fn position(&self, bytes: usize) -> u64 {
+        match self.in_record {
+            true => self.end,
+            false => self.end - self.data.len().saturating_sub(bytes) as u64,
+        }
+    }
 }
 
 /// An open connection. One exchange at a time.
 pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    driver: Option<Driver>,
-    meter: Arc<Meter>,
-    body: Option<Incoming>,
+    socket: StampedSocket,
+    tls: Option<Records>,
+    watch: Option<Watch>,
+    response: Response,
+    /// What of the last read is not decrypted or decoded yet.
+    unread: Range<usize>,
+    /// The same of the last record.
+    undecoded: Range<usize>,
+    /// Offset in the peer's stream behind the last record.
+    record_end: u64,
+    begun: Begun,
+    open: bool,
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
-            .field("open", &self.driver.is_some())
+            .field("open", &self.open)
             .finish_non_exhaustive()
     }
 }
 
+/// What decoding has come to.
+enum Step {
+    Head(ResponseHead),
+    /// So many bytes of the body, which end so many bytes before what is decoded next.
+    Data(Range<usize>),
+    End,
+}
+
 impl Connection {
-    pub(super) async fn open<S>(stream: S, meter: Arc<Meter>) -> Result<Self, DialError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let (sender, connection) = Builder::new()
-            .max_buf_size(READ_BUFFER)
-            .max_headers(MAX_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(DialError::Http)?;
-        Ok(Self {
-            sender,
-            driver: Some(Box::pin(connection)),
-            meter,
-            body: None,
-        })
+    /// `began`: before the first packet of the connection left.
+    pub(super) fn new(socket: StampedSocket, watch: Option<Watch>, began: Alignment) -> Self {
+        Self {
+            socket,
+            tls: None,
+            watch,
+            response: Response::to(&Method::GET),
+            unread: 0..0,
+            undecoded: 0..0,
+            record_end: 0,
+            begun: Begun::connecting(began),
+            open: true,
+        }
     }
 
-    /// Sends a request and waits for the response's head.
+    /// Shakes hands.
+    pub(super) async fn secure(&mut self, tls: rustls::ClientConnection) -> Result<(), DialError> {
+        let mut records = Records::new(tls);
+        let shaken = async {
+            loop {
+                self.socket.write_all(records.outgoing()?).await?;
+                if !records.is_handshaking() {
+                    return io::Result::Ok(());
+                }
+                if self.unread.is_empty() {
+                    self.fill().await?;
+                }
+                let bytes = self.socket.bytes().get(self.unread.clone());
+                let taken = records.take(bytes.unwrap_or_default());
+                match taken {
+                    Ok(taken) => self.unread.start += taken,
+                    Err(error) => {
+                        // The peer is to hear why.
+                        let alert = records.outgoing().unwrap_or_default();
+                        self.socket.write_all(alert).await.ok();
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        shaken.await.map_err(DialError::Tls)?;
+        self.tls = Some(records);
+        Ok(())
+    }
+
+    /// Sends a request and waits for the response's head. The stamps of earlier exchanges are gone.
     ///
     /// # Errors
     /// When the peer goes away or does not speak HTTP. Time limits are the caller's.
-    pub async fn send(
-        &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<ResponseHead, ExchangeError> {
-        let mut response = Box::pin(self.sender.send_request(request));
-        let driver = &mut self.driver;
-        let response = poll_fn(|cx| alternate(cx, driver, |cx| response.as_mut().poll(cx)))
-            .await
-            .map_err(|error| classify(&error))?;
-        let (parts, body) = response.into_parts();
-        self.body = Some(body);
-        Ok(ResponseHead {
-            status: parts.status,
-            headers: parts.headers,
-        })
+    pub async fn send(&mut self, request: Request<Bytes>) -> Result<ResponseHead, ExchangeError> {
+        self.response = Response::to(request.method());
+        self.begin();
+        let bytes = http1::write_request(&request);
+        match &mut self.tls {
+            None => self.socket.write_all(&bytes).await?,
+            Some(records) => {
+                records.seal(&bytes)?;
+                self.socket.write_all(records.outgoing()?).await?;
+            }
+        }
+        self.begun.written(self.socket.sent());
+        loop {
+            match self.step()? {
+                Some(Step::Head(head)) => return Ok(head),
+                Some(_) => return Err(ExchangeError::Protocol("a body without a head".to_owned())),
+                None => self.more().await?,
+            }
+        }
     }
 
     /// The next bytes of the body; `None` at its end.
     ///
     /// # Errors
     /// When the body ends before it is complete.
-    pub async fn chunk(&mut self) -> Result<Option<Chunk>, ExchangeError> {
-        loop {
-            let Some(body) = &mut self.body else {
-                return Ok(None);
-            };
-            let driver = &mut self.driver;
-            let frame =
-                poll_fn(|cx| alternate(cx, driver, |cx| Pin::new(&mut *body).poll_frame(cx)));
-            let Some(frame) = frame.await else {
-                self.body = None;
-                return Ok(None);
-            };
-            let user = self.meter.last_read().unwrap_or_else(Instant::now);
-            let frame = frame.map_err(|error| classify(&error))?;
-            // Trailers carry nothing for us.
-            if let Ok(data) = frame.into_data()
-                && !data.is_empty()
-            {
-                return Ok(Some(Chunk {
-                    data,
-                    stamps: Stamps { user },
-                }));
+    pub async fn chunk(&mut self) -> Result<Option<Chunk<'_>>, ExchangeError> {
+        let data = loop {
+            match self.step()? {
+                Some(Step::Data(data)) => break data,
+                Some(Step::End) => return Ok(None),
+                Some(Step::Head(_)) => {
+                    return Err(ExchangeError::Protocol("a second head".to_owned()));
+                }
+                None => self.more().await?,
             }
+        };
+        Ok(Some(self.body(data)))
+    }
+
+    fn body(&self, range: Range<usize>) -> Chunk<'_> {
+        let user = self.socket.reads().last().map_or_else(Instant::now, |r| r.user);
+        let read_start = self.socket.received() - self.socket.bytes().len() as u64;
+        match &self.tls {
+            None => Chunk {
+                end: read_start + range.end as u64,
+                data: self.socket.bytes().get(range).unwrap_or_default(),
+                in_record: false,
+                user,
+            },
+            Some(records) => Chunk {
+                end: self.record_end,
+                data: records.plaintext().get(range).unwrap_or_default(),
+                in_record: true,
+                user,
+            },
         }
     }
 
-    /// When the last byte of the request went to the kernel.
+    /// Decodes what has been read; `None` when more must be.
+    fn step(&mut self) -> Result<Option<Step>, ExchangeError> {
+        loop {
+            let plain = match &self.tls {
+                None => self.socket.bytes(),
+                Some(records) => records.plaintext(),
+            };
+            let left = match self.tls {
+                None => &mut self.unread,
+                Some(_) => &mut self.undecoded,
+            };
+            let mut bytes = plain.get(left.clone()).unwrap_or_default();
+            let event = self.response.next(&mut bytes)?;
+            left.start = left.end - bytes.len();
+            let step = match event {
+                Some(Event::Head(head)) => Step::Head(head),
+                Some(Event::Data(data)) => Step::Data(left.start - data.len()..left.start),
+                Some(Event::End) => Step::End,
+                None => match self.next_record()? {
+                    true => continue,
+                    false => return Ok(None),
+                },
+            };
+            return Ok(Some(step));
+        }
+    }
+
+    /// Decrypts the next record of the last read, where there is one.
+    fn next_record(&mut self) -> Result<bool, ExchangeError> {
+        let Some(records) = &mut self.tls else {
+            return Ok(false);
+        };
+        if self.unread.is_empty() {
+            return Ok(false);
+        }
+        let bytes = self.socket.bytes().get(self.unread.clone());
+        self.unread.start += records.take(bytes.unwrap_or_default())?;
+        self.undecoded = 0..records.plaintext().len();
+        self.record_end = self.socket.received() - self.unread.len() as u64;
+        Ok(true)
+    }
+
+    /// Reads on, or finds that the stream has ended.
+    async fn more(&mut self) -> Result<(), ExchangeError> {
+        if let Some(records) = &mut self.tls {
+            // Such as the answer to a key update.
+            self.socket.write_all(records.outgoing()?).await?;
+            if records.is_closed() {
+                self.open = false;
+                return Ok(self.response.end_of_stream()?);
+            }
+        }
+        match self.fill().await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.tls.is_none() => {
+                Ok(self.response.end_of_stream()?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads everything that is pending, and gives way to the reads of other connections.
+    async fn fill(&mut self) -> io::Result<()> {
+        self.unread = 0..0;
+        let more = self.socket.read().await;
+        if !matches!(more, Ok(true)) {
+            self.open = false;
+        }
+        if !more? {
+            let closed = "the peer closed the connection";
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed));
+        }
+        self.unread = 0..self.socket.bytes().len();
+        if self.socket.reads().len().is_multiple_of(READS_PER_DRAIN)
+            && let Some(watch) = &self.watch
+        {
+            watch.drain().ok();
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Whatever came before belongs to an exchange that is over.
+    fn begin(&mut self) {
+        if self.begun.is_over() {
+            self.begun = Begun::reusing(self.socket.sent());
+            self.socket.forget_reads();
+            if let Some(watch) = &self.watch {
+                watch.begin(self.socket.sent(), self.socket.received());
+            }
+        }
+        self.begun.writes_from(self.socket.sent());
+    }
+
+    /// When the request went to the kernel, as we see it.
     pub fn request_written(&self) -> Option<Instant> {
-        self.meter.last_write()
+        self.begun.request_written()
+    }
+
+    /// The stamps of the exchange so far, the tap's included.
+    pub fn stamps(&self) -> Stamps<'_> {
+        if let Some(watch) = &self.watch {
+            watch.drain().ok();
+        }
+        Stamps::new(self.socket.reads(), self.watch.as_ref(), &self.begun)
     }
 
     /// Whether another exchange can begin: the last one is read to its end, and the peer has not
     /// closed since.
-    pub async fn is_ready(&mut self) -> bool {
-        if self.body.is_some() {
-            return false;
-        }
-        poll_fn(|cx| {
-            poll_driver(cx, &mut self.driver);
-            let ready = self.driver.is_some() && self.sender.poll_ready(cx).is_ready();
-            Poll::Ready(ready && self.sender.is_ready())
-        })
-        .await
-    }
-}
-
-/// Polls `wanted`, then the connection, then `wanted` again.
-fn alternate<T>(
-    cx: &mut Context<'_>,
-    driver: &mut Option<Driver>,
-    mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Poll<T> {
-    if let Poll::Ready(value) = wanted(cx) {
-        return Poll::Ready(value);
-    }
-    poll_driver(cx, driver);
-    wanted(cx)
-}
-
-/// An ended connection is dropped; the exchange's own future tells how it ended.
-fn poll_driver(cx: &mut Context<'_>, driver: &mut Option<Driver>) {
-    if let Some(future) = driver
-        && future.as_mut().poll(cx).is_ready()
-    {
-        *driver = None;
-    }
-}
-
-fn classify(error: &hyper::Error) -> ExchangeError {
-    let cause = std::error::Error::source(error);
-    let io_kind = cause
-        .and_then(|cause| cause.downcast_ref::<io::Error>())
-        .map(io::Error::kind);
-    let text = match cause {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
-    if error.is_parse_too_large() {
-        return ExchangeError::HeadTooLarge;
-    }
-    let bad_coding = matches!(
-        io_kind,
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-    );
-    match error.is_parse() || bad_coding {
-        true => ExchangeError::Protocol(text),
-        false => ExchangeError::Closed(text),
+    pub fn is_ready(&mut self) -> bool {
+        let complete = self.open && self.response.is_reusable() && self.unread.is_empty();
+        let ready = complete && self.undecoded.is_empty() && self.socket.is_quiet();
+        self.socket.release_buffer();
+        ready
     }
 }

@@ -1,8 +1,10 @@
 //! The part of a request that is the same for every dialect: address, proof, our marks; and a small
 //! client for questions that are not measured.
 
+use super::clocks::Clocks;
 use super::dial::{DialPhases, Dialer};
-use super::exchange::{ExchangeError, ResponseHead};
+use super::exchange::ExchangeError;
+use super::http1::ResponseHead;
 use super::settings::{Auth, Endpoint};
 use crate::base::build::USER_AGENT;
 use base64::Engine as _;
@@ -10,7 +12,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Method, Request};
-use http_body_util::Full;
 use std::time::Duration;
 
 /// Marks probe traffic, so that it can be told apart and subtracted. Its value is the run's id.
@@ -60,14 +61,14 @@ pub async fn build_request(
     path: &str,
     headers: &[(HeaderName, HeaderValue)],
     body: Bytes,
-) -> Result<Request<Full<Bytes>>, RequestError> {
+) -> Result<Request<Bytes>, RequestError> {
     let has_body = !body.is_empty();
     let mut request = Request::builder()
         .method(method)
         .uri(format!("{}{path}", endpoint.base_path))
         .header(HOST, endpoint.authority())
         .header(http::header::USER_AGENT, USER_AGENT)
-        .body(Full::new(body))?;
+        .body(body)?;
     let map = request.headers_mut();
     if has_body {
         map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -116,7 +117,9 @@ pub async fn ask(
 ) -> Result<(ResponseHead, Vec<u8>), AskError> {
     let answer = async {
         let request = build_request(endpoint, method, path, &[], body).await?;
-        let mut connection = dialer.dial(endpoint, &mut DialPhases::default()).await?;
+        let mut connection = dialer
+            .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
+            .await?;
         let head = connection.send(request).await?;
         let mut body = Vec::new();
         while let Some(chunk) = connection.chunk().await? {

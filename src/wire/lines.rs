@@ -11,6 +11,24 @@ pub(super) enum LineEnd {
     Any,
 }
 
+/// A line without its end.
+#[derive(Clone, Copy)]
+pub(super) enum Line<'fed, 'kept> {
+    /// All of it was in the bytes fed last.
+    Fed(&'fed [u8]),
+    /// It came in pieces.
+    Kept(&'kept [u8]),
+}
+
+impl<'a> Line<'a, 'a> {
+    /// The line, wherever it is.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Fed(bytes) | Self::Kept(bytes) => bytes,
+        }
+    }
+}
+
 pub(super) struct LineSplitter {
     end: LineEnd,
     limit: usize,
@@ -32,10 +50,10 @@ impl LineSplitter {
     }
 
     /// Calls `on_line(line, end offset)` for every line that `bytes` complete.
-    pub(super) fn feed(
+    pub(super) fn feed<'fed>(
         &mut self,
-        bytes: &[u8],
-        mut on_line: impl FnMut(&[u8], u64) -> Result<(), DecodeError>,
+        bytes: &'fed [u8],
+        mut on_line: impl FnMut(Line<'fed, '_>, u64) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -60,11 +78,14 @@ impl LineSplitter {
             rest = tail.get(1..).unwrap_or_default();
             if self.partial.is_empty() {
                 check(line.len(), self.limit)?;
-                on_line(self.trimmed(line), self.offset)?;
+                on_line(Line::Fed(self.trimmed(line)), self.offset)?;
             } else {
                 self.keep(line)?;
-                let whole = std::mem::take(&mut self.partial);
-                on_line(self.trimmed(&whole), self.offset)?;
+                let mut whole = std::mem::take(&mut self.partial);
+                let handed = on_line(Line::Kept(self.trimmed(&whole)), self.offset);
+                whole.clear();
+                self.partial = whole;
+                handed?;
             }
         }
         Ok(())

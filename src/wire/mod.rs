@@ -6,16 +6,20 @@ pub mod ndjson;
 pub mod sse;
 pub mod whole_body;
 
-/// One decoded unit: an SSE event, a JSON line, a whole body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// The event's name, where the framing has names and the peer gave one.
-    pub event: Option<String>,
+/// One decoded unit: an SSE event, a JSON line, a whole body. It borrows from the bytes that were
+/// fed, or from the decoder where they came in pieces: decoding a frame allocates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The event's name, where the framing has names and the peer gave one. Not necessarily UTF-8.
+    pub event: Option<&'a [u8]>,
     /// The payload, as sent. Not necessarily UTF-8.
-    pub data: Vec<u8>,
+    pub data: &'a [u8],
     /// Offset in the body just behind the frame's last byte.
     pub end: u64,
 }
+
+/// Takes frames, in order.
+pub type OnFrame<'s> = dyn FnMut(Frame<'_>) + 's;
 
 /// Why bytes cannot become frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,17 +34,17 @@ pub enum DecodeError {
 
 /// Turns bytes into frames. Feed it everything that arrives, then call `finish` once.
 pub trait Decoder: Send + Sync {
-    /// Takes the next bytes and appends every frame that they complete.
+    /// Takes the next bytes and hands on every frame that they complete.
     ///
     /// # Errors
     /// When a limit is exceeded. The decoder is of no further use then.
-    fn feed(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), DecodeError>;
+    fn feed(&mut self, bytes: &[u8], on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError>;
 
-    /// Says that the body has ended, and appends what the end itself completes.
+    /// Says that the body has ended, and hands on what the end itself completes.
     ///
     /// # Errors
     /// When a limit is exceeded.
-    fn finish(&mut self, frames: &mut Vec<Frame>) -> Result<(), DecodeError>;
+    fn finish(&mut self, on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError>;
 }
 
 /// How a response body is cut into frames.

@@ -1,7 +1,7 @@
 //! Newline-delimited JSON: one frame per non-blank line.
 
 use super::lines::{LineEnd, LineSplitter};
-use super::{DecodeError, Decoder, Frame};
+use super::{DecodeError, Decoder, Frame, OnFrame};
 
 /// Decodes newline-delimited JSON. Blank lines are none; a last line without an end counts.
 pub struct NdjsonDecoder {
@@ -18,28 +18,28 @@ impl NdjsonDecoder {
 }
 
 impl Decoder for NdjsonDecoder {
-    fn feed(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+    fn feed(&mut self, bytes: &[u8], on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
         self.lines.feed(bytes, |line, end| {
-            push_line(line, end, frames);
+            hand_on(line.bytes(), end, on_frame);
             Ok(())
         })
     }
 
-    fn finish(&mut self, frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+    fn finish(&mut self, on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
         let line = self.lines.take_partial();
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
-        push_line(line, self.lines.offset(), frames);
+        hand_on(line, self.lines.offset(), on_frame);
         Ok(())
     }
 }
 
-fn push_line(line: &[u8], end: u64, frames: &mut Vec<Frame>) {
+fn hand_on(line: &[u8], end: u64, on_frame: &mut OnFrame<'_>) {
     if line.iter().all(u8::is_ascii_whitespace) {
         return;
     }
-    frames.push(Frame {
+    on_frame(Frame {
         event: None,
-        data: line.to_vec(),
+        data: line,
         end,
     });
 }

@@ -3,8 +3,8 @@
 //! One deviation, on purpose: some servers close right behind the last `data:` line, without the
 //! blank line that the standard wants. Where all lines are complete, that event still counts.
 
-use super::lines::{LineEnd, LineSplitter, check};
-use super::{DecodeError, Decoder, Frame};
+use super::lines::{Line, LineEnd, LineSplitter, check};
+use super::{DecodeError, Decoder, Frame, OnFrame};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -14,11 +14,14 @@ pub struct SseDecoder {
     event: PendingEvent,
 }
 
+/// The event so far, as far as it is kept: its data is, once it has several lines or more bytes must
+/// come.
 struct PendingEvent {
     limit: usize,
     first_line: bool,
-    name: Option<String>,
-    data: Option<Vec<u8>>,
+    name: Option<Vec<u8>>,
+    has_data: bool,
+    data: Vec<u8>,
 }
 
 impl SseDecoder {
@@ -30,77 +33,115 @@ impl SseDecoder {
                 limit,
                 first_line: true,
                 name: None,
-                data: None,
+                has_data: false,
+                data: Vec::new(),
             },
         }
     }
 }
 
 impl Decoder for SseDecoder {
-    fn feed(&mut self, bytes: &[u8], frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
-        let event = &mut self.event;
-        self.lines
-            .feed(bytes, |line, end| event.on_line(line, end, frames))
+    fn feed(&mut self, bytes: &[u8], on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
+        let Self { lines, event } = self;
+        // The event's only line of data so far, where it lies in `bytes`.
+        let mut held = None;
+        lines.feed(bytes, |line, end| {
+            event.on_line(line, end, &mut held, on_frame)
+        })?;
+        held.map_or(Ok(()), |data| event.append(data))
     }
 
-    fn finish(&mut self, frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+    fn finish(&mut self, on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
         if self.lines.take_partial().is_empty() {
-            self.event.dispatch(self.lines.offset(), frames);
+            self.event
+                .dispatch(self.lines.offset(), &mut None, on_frame);
         }
         Ok(())
     }
 }
 
 impl PendingEvent {
-    fn on_line(
+    fn on_line<'fed>(
         &mut self,
-        line: &[u8],
+        line: Line<'fed, '_>,
         end: u64,
-        frames: &mut Vec<Frame>,
+        held: &mut Option<&'fed [u8]>,
+        on_frame: &mut OnFrame<'_>,
     ) -> Result<(), DecodeError> {
-        let line = match std::mem::take(&mut self.first_line) {
-            true => line.strip_prefix(BOM).unwrap_or(line),
-            false => line,
+        let bytes = match std::mem::take(&mut self.first_line) {
+            true => line.bytes().strip_prefix(BOM).unwrap_or(line.bytes()),
+            false => line.bytes(),
         };
-        if line.is_empty() {
-            self.dispatch(end, frames);
+        if bytes.is_empty() {
+            self.dispatch(end, held, on_frame);
             return Ok(());
         }
-        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
-        let (field, value) = line.split_at(colon);
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let (field, value_at) = field(bytes);
+        let value = bytes.get(value_at..).unwrap_or_default();
         match field {
-            b"data" => self.append(value)?,
+            b"data" => self.data(line, value, held)?,
             // llama.cpp's server wrote its errors as a field of this name until September 2025.
             b"error" => {
-                self.name = Some("error".to_owned());
-                self.append(value)?;
+                self.name = Some(b"error".to_vec());
+                self.data(line, value, held)?;
             }
-            b"event" => self.name = Some(String::from_utf8_lossy(value).into_owned()),
+            b"event" => self.name = Some(value.to_vec()),
             _ => {}
         }
         Ok(())
     }
 
-    fn append(&mut self, value: &[u8]) -> Result<(), DecodeError> {
-        match &mut self.data {
-            None => self.data = Some(value.to_vec()),
-            Some(data) => {
-                check(data.len() + 1 + value.len(), self.limit)?;
-                data.push(b'\n');
-                data.extend_from_slice(value);
-            }
+    /// Takes a line of data, which is the end of `line`.
+    fn data<'fed>(
+        &mut self,
+        line: Line<'fed, '_>,
+        value: &[u8],
+        held: &mut Option<&'fed [u8]>,
+    ) -> Result<(), DecodeError> {
+        if let Some(before) = held.take() {
+            self.append(before)?;
         }
+        match line {
+            Line::Fed(fed) if !self.has_data => {
+                *held = fed.get(fed.len().saturating_sub(value.len())..);
+                Ok(())
+            }
+            _ => self.append(value),
+        }
+    }
+
+    fn append(&mut self, value: &[u8]) -> Result<(), DecodeError> {
+        if std::mem::replace(&mut self.has_data, true) {
+            check(self.data.len() + 1 + value.len(), self.limit)?;
+            self.data.push(b'\n');
+        }
+        self.data.extend_from_slice(value);
         Ok(())
     }
 
-    fn dispatch(&mut self, end: u64, frames: &mut Vec<Frame>) {
-        let event = self.name.take();
-        if let Some(data) = self.data.take() {
-            frames.push(Frame { event, data, end });
+    fn dispatch(&mut self, end: u64, held: &mut Option<&[u8]>, on_frame: &mut OnFrame<'_>) {
+        let name = self.name.take();
+        let event = name.as_deref();
+        if let Some(data) = held.take() {
+            on_frame(Frame { event, data, end });
+        } else if std::mem::take(&mut self.has_data) {
+            let data = &self.data;
+            on_frame(Frame { event, data, end });
+            self.data.clear();
         }
     }
+}
+
+/// A line's field name, and where its value begins.
+fn field(line: &[u8]) -> (&[u8], usize) {
+    let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+    let (name, rest) = line.split_at(colon);
+    let skipped = match rest {
+        [b':', b' ', ..] => 2,
+        [b':', ..] => 1,
+        _ => 0,
+    };
+    (name, colon + skipped)
 }
 
 #[cfg(test)]
@@ -109,20 +150,27 @@ mod tests {
     use crate::wire::Framing;
     use proptest::prelude::*;
 
-    fn decode(framing: Framing, parts: &[&[u8]]) -> Result<Vec<Frame>, DecodeError> {
+    /// Name, data and end of each frame.
+    type Owned = (Option<Vec<u8>>, Vec<u8>, u64);
+
+    fn decode(framing: Framing, parts: &[&[u8]]) -> Result<Vec<Owned>, DecodeError> {
         let mut decoder = framing.decoder(4096);
         let mut frames = Vec::new();
+        let mut keep = |frame: Frame<'_>| {
+            let event = frame.event.map(<[u8]>::to_vec);
+            frames.push((event, frame.data.to_vec(), frame.end));
+        };
         for part in parts {
-            decoder.feed(part, &mut frames)?;
+            decoder.feed(part, &mut keep)?;
         }
-        decoder.finish(&mut frames)?;
+        decoder.finish(&mut keep)?;
         Ok(frames)
     }
 
-    fn texts(frames: &[Frame]) -> Vec<String> {
+    fn texts(frames: &[Owned]) -> Vec<String> {
         frames
             .iter()
-            .map(|frame| String::from_utf8_lossy(&frame.data).into_owned())
+            .map(|(_, data, _)| String::from_utf8_lossy(data).into_owned())
             .collect()
     }
 
@@ -143,7 +191,7 @@ mod tests {
     fn a_last_json_line_needs_no_line_end() {
         let frames = decode(Framing::Ndjson, &[b"{\"a\":1}\r\n\n{\"b\":2}"]).unwrap();
         assert_eq!(texts(&frames), ["{\"a\":1}", "{\"b\":2}"]);
-        assert_eq!(frames.iter().map(|f| f.end).collect::<Vec<_>>(), [9, 17]);
+        assert_eq!(frames.iter().map(|f| f.2).collect::<Vec<_>>(), [9, 17]);
     }
 
     #[test]

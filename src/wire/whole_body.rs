@@ -1,6 +1,6 @@
 //! A body that is one answer: nothing is known before its end.
 
-use super::{DecodeError, Decoder, Frame, lines};
+use super::{DecodeError, Decoder, Frame, OnFrame, lines};
 
 /// Collects the body into a single frame.
 pub struct WholeBodyDecoder {
@@ -19,20 +19,18 @@ impl WholeBodyDecoder {
 }
 
 impl Decoder for WholeBodyDecoder {
-    fn feed(&mut self, bytes: &[u8], _frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+    fn feed(&mut self, bytes: &[u8], _on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
         lines::check(self.body.len() + bytes.len(), self.limit)?;
         self.body.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn finish(&mut self, frames: &mut Vec<Frame>) -> Result<(), DecodeError> {
+    fn finish(&mut self, on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
         if !self.body.is_empty() {
-            let data = std::mem::take(&mut self.body);
-            let end = data.len() as u64;
-            frames.push(Frame {
+            on_frame(Frame {
                 event: None,
-                data,
-                end,
+                data: &self.body,
+                end: self.body.len() as u64,
             });
         }
         Ok(())

@@ -5,7 +5,6 @@ use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
 use crate::probe::{
     ConnectionState, Failure, Instrument, Observation, Outcome, Phases, RunId, Taint, Trigger,
 };
-use crate::transport::ClockKind;
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,11 +67,8 @@ fn run(labels: &ProbeLabels, seconds_ago: i64, ttft_ms: u64) -> Observation {
         finish_reason: None,
         response_model: None,
         body_bytes: 9000,
-        instrument: Instrument {
-            clock: ClockKind::User,
-            schedule_lag: None,
-            taint: None,
-        },
+        instrument: Instrument::example(),
+        stamp_delays: Vec::new(),
         answer: None,
     }
 }

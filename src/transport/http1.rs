@@ -1,0 +1,353 @@
+//! HTTP/1.1 responses (RFC 9112), sans-IO: bytes in, head and body out, and nothing of the body is
+//! copied or kept. Ours and not a client library's, because every byte of the body must keep its place in
+//! the TCP stream: that is how a token is matched with the segment that brought it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use std::fmt::Write as _;
+
+/// Most bytes of a response head, and of the trailers.
+pub(super) const MAX_HEAD: usize = 256 * 1024;
+/// Most header fields of a response.
+pub(super) const MAX_HEADERS: usize = 128;
+/// Most bytes of one chunk's size line; extensions have no use.
+const MAX_SIZE_LINE: usize = 16 * 1024;
+
+/// Why bytes are no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HttpError {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("the response head is too large")]
+    HeadTooLarge,
+    /// The connection ended before the response did.
+    #[error("{0}")]
+    Truncated(&'static str),
+}
+
+/// A response's head.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+}
+
+/// What the next bytes are.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    /// The final response's head; interim ones are read over.
+    Head(ResponseHead),
+    /// Bytes of the body.
+    Data(&'a [u8]),
+    /// The response is complete.
+    End,
+}
+
+/// Reads one response.
+#[derive(Debug)]
+pub(super) struct Response {
+    state: State,
+    /// A head, size line or trailer line that is not complete yet.
+    partial: Vec<u8>,
+    to_head_request: bool,
+    keeps_alive: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    Length(u64),
+    UntilClose,
+    ChunkSize,
+    ChunkData(u64),
+    /// After a chunk's data; so many bytes of its CR LF have come.
+    ChunkEnd(usize),
+    Trailers,
+    Done,
+}
+
+impl Response {
+    pub(super) fn to(method: &Method) -> Self {
+        Self {
+            state: State::Head,
+            partial: Vec::new(),
+            to_head_request: method == Method::HEAD,
+            keeps_alive: false,
+        }
+    }
+
+    /// Looks at `bytes` and takes some of them off its front; without an event it needs more. At the
+    /// response's end it says so each time and takes nothing.
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, HttpError> {
+        loop {
+            match self.state {
+                State::Done => return Ok(Some(Event::End)),
+                State::Head => match self.head(bytes)? {
+                    Some(head) => return Ok(Some(Event::Head(head))),
+                    None if bytes.is_empty() => return Ok(None),
+                    None => {}
+                },
+                State::UntilClose => return Ok(take(bytes, u64::MAX).map(Event::Data)),
+                State::Length(left) | State::ChunkData(left) => {
+                    let Some(data) = take(bytes, left) else {
+                        return Ok(None);
+                    };
+                    self.passed(left - data.len() as u64);
+                    return Ok(Some(Event::Data(data)));
+                }
+                State::ChunkEnd(seen) => {
+                    let Some(byte) = take(bytes, 1).and_then(|data| data.first()) else {
+                        return Ok(None);
+                    };
+                    self.state = match (seen, byte) {
+                        (0, b'\r') => State::ChunkEnd(1),
+                        (1, b'\n') => State::ChunkSize,
+                        _ => return Err(HttpError::Malformed("a chunk is longer than its size")),
+                    };
+                }
+                State::ChunkSize => {
+                    let Some(line) = self.line(bytes, MAX_SIZE_LINE)? else {
+                        return Ok(None);
+                    };
+                    self.state = match chunk_size(&line)? {
+                        0 => State::Trailers,
+                        size => State::ChunkData(size),
+                    };
+                }
+                State::Trailers => {
+                    let Some(line) = self.line(bytes, MAX_HEAD)? else {
+                        return Ok(None);
+                    };
+                    if line.is_empty() {
+                        self.state = State::Done;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The peer sends no more.
+    pub(super) fn end_of_stream(&mut self) -> Result<(), HttpError> {
+        match self.state {
+            State::Done | State::UntilClose => {
+                self.state = State::Done;
+                self.keeps_alive = false;
+                Ok(())
+            }
+            State::Head if self.partial.is_empty() => {
+                Err(HttpError::Truncated("the peer closed without an answer"))
+            }
+            State::Head => Err(HttpError::Truncated("the peer closed within the head")),
+            _ => Err(HttpError::Truncated("the peer closed within the body")),
+        }
+    }
+
+    /// Whether the connection can serve another request after this response, which is complete.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.state == State::Done && self.keeps_alive
+    }
+
+    fn passed(&mut self, left: u64) {
+        self.state = match (self.state, left) {
+            (State::Length(_), 0) => State::Done,
+            (State::Length(_), left) => State::Length(left),
+            (_, 0) => State::ChunkEnd(0),
+            (_, left) => State::ChunkData(left),
+        };
+    }
+
+    /// The next line without its CR LF, once it is complete.
+    fn line(&mut self, bytes: &mut &[u8], limit: usize) -> Result<Option<Vec<u8>>, HttpError> {
+        let found = memchr::memchr(b'\n', bytes);
+        let length = found.map_or(bytes.len(), |at| at + 1);
+        if self.partial.len() + length > limit {
+            return Err(HttpError::HeadTooLarge);
+        }
+        let (line, rest) = bytes.split_at(length);
+        self.partial.extend_from_slice(line);
+        *bytes = rest;
+        if found.is_none() {
+            return Ok(None);
+        }
+        let mut line = std::mem::take(&mut self.partial);
+        if !line.ends_with(b"\r\n") {
+            return Err(HttpError::Malformed("a line of the chunked coding ends without CR"));
+        }
+        line.truncate(line.len() - 2);
+        Ok(Some(line))
+    }
+
+    fn head(&mut self, bytes: &mut &[u8]) -> Result<Option<ResponseHead>, HttpError> {
+        // The end of the head may lie across the seam.
+        let seam = self.partial.len().saturating_sub(3);
+        let before = self.partial.len();
+        self.partial.extend_from_slice(bytes);
+        let Some(end) = head_end(&self.partial, seam) else {
+            *bytes = &[];
+            return match self.partial.len() > MAX_HEAD {
+                true => Err(HttpError::HeadTooLarge),
+                false => self.is_http().map(|()| None),
+            };
+        };
+        if end > MAX_HEAD {
+            return Err(HttpError::HeadTooLarge);
+        }
+        *bytes = bytes.get(end.saturating_sub(before)..).unwrap_or_default();
+        let mut head = std::mem::take(&mut self.partial);
+        head.truncate(end);
+        let (head, minor) = parse_head(&head)?;
+        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(None);
+        }
+        self.state = self.body_of(&head)?;
+        self.keeps_alive = keeps_alive(&head.headers, minor) && self.state != State::UntilClose;
+        if self.state == State::Length(0) {
+            self.state = State::Done;
+        }
+        Ok(Some(head))
+    }
+
+    /// What speaks something else is told at its first bytes, not after 256 KiB.
+    fn is_http(&self) -> Result<(), HttpError> {
+        let version = b"HTTP/1.";
+        let known = self.partial.len().min(version.len());
+        match self.partial.get(..known) == version.get(..known) {
+            true => Ok(()),
+            false => Err(HttpError::Malformed("it does not begin with an HTTP/1 version")),
+        }
+    }
+
+    /// RFC 9112, section 6.3.
+    fn body_of(&self, head: &ResponseHead) -> Result<State, HttpError> {
+        let none = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
+        if self.to_head_request || none.contains(&head.status) || head.status.is_informational() {
+            return Ok(State::Done);
+        }
+        if head.headers.contains_key(header::TRANSFER_ENCODING) {
+            return Ok(match last_coding_is_chunked(&head.headers) {
+                true => State::ChunkSize,
+                false => State::UntilClose,
+            });
+        }
+        let mut length = None;
+        let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+        for value in lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+            let value = decimal(value.trim_ascii())
+                .ok_or(HttpError::Malformed("`content-length` is not a number"))?;
+            if length.replace(value).is_some_and(|before| before != value) {
+                return Err(HttpError::Malformed("`content-length` says two different numbers"));
+            }
+        }
+        Ok(length.map_or(State::UntilClose, State::Length))
+    }
+}
+
+/// Takes at most `limit` bytes off the front; `None` when there are none.
+fn take<'a>(bytes: &mut &'a [u8], limit: u64) -> Option<&'a [u8]> {
+    let length = usize::try_from(limit).map_or(bytes.len(), |limit| limit.min(bytes.len()));
+    let (taken, rest) = bytes.split_at(length);
+    *bytes = rest;
+    (!taken.is_empty()).then_some(taken)
+}
+
+/// Where the head ends, its empty line included. Lines may end with LF alone (section 2.2).
+fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let found = bytes.get(from..)?;
+    memchr::memchr_iter(b'\n', found).find_map(|at| {
+        let rest = found.get(at + 1..)?;
+        let blank = match rest {
+            [b'\n', ..] => 1,
+            [b'\r', b'\n', ..] => 2,
+            _ => return None,
+        };
+        Some(from + at + 1 + blank)
+    })
+}
+
+fn parse_head(bytes: &[u8]) -> Result<(ResponseHead, u8), HttpError> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let mut config = httparse::ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true);
+    let status = config
+        .parse_response(&mut parsed, bytes)
+        .map_err(|error| match error {
+            httparse::Error::TooManyHeaders => HttpError::HeadTooLarge,
+            httparse::Error::HeaderName | httparse::Error::HeaderValue => {
+                HttpError::Malformed("a header field is not allowed")
+            }
+            _ => HttpError::Malformed("the response head cannot be read"),
+        })?;
+    let (true, Some(minor), Some(code)) = (status.is_complete(), parsed.version, parsed.code) else {
+        return Err(HttpError::Malformed("the response head is not complete"));
+    };
+    let status =
+        StatusCode::from_u16(code).map_err(|_| HttpError::Malformed("there is no such status"))?;
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes());
+        let value = HeaderValue::from_bytes(field.value);
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(HttpError::Malformed("a header field is not allowed"));
+        };
+        headers.append(name, value);
+    }
+    Ok((ResponseHead { status, headers }, minor))
+}
+
+fn keeps_alive(headers: &HeaderMap, minor: u8) -> bool {
+    match minor {
+        0 => tokens(headers, header::CONNECTION).any(|token| token == b"keep-alive"),
+        _ => !tokens(headers, header::CONNECTION).any(|token| token == b"close"),
+    }
+}
+
+fn last_coding_is_chunked(headers: &HeaderMap) -> bool {
+    let last = tokens(headers, header::TRANSFER_ENCODING).last();
+    last.is_some_and(|coding| coding == b"chunked")
+}
+
+/// The comma-separated words of a field, in lower case.
+fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Vec<u8>> {
+    let values = headers.get_all(name).into_iter();
+    let words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    words.map(|word| word.trim_ascii().to_ascii_lowercase())
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let all_digits = digits.iter().all(u8::is_ascii_digit) && !digits.is_empty();
+    let text = std::str::from_utf8(digits).ok().filter(|_| all_digits)?;
+    text.parse().ok()
+}
+
+/// The size in front of a chunk; extensions behind `;` are read over.
+fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let digits = digits.trim_ascii_end();
+    let all_hex = digits.iter().all(u8::is_ascii_hexdigit) && !digits.is_empty();
+    let text = std::str::from_utf8(digits).ok().filter(|_| all_hex);
+    text.and_then(|text| u64::from_str_radix(text, 16).ok())
+        .ok_or(HttpError::Malformed("a chunk has no size"))
+}
+
+/// Writes a request, head and body in one piece, so that it leaves in one write.
+pub(super) fn write_request(request: &Request<bytes::Bytes>) -> Vec<u8> {
+    let body = request.body();
+    let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut head = format!("{} {target} HTTP/1.1\r\n", request.method());
+    // Writing to a string cannot fail.
+    if !body.is_empty() || request.method() == Method::POST {
+        let _ = write!(head, "content-length: {}\r\n", body.len());
+    }
+    let mut out = head.into_bytes();
+    for (name, value) in request.headers() {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
+    out
+}

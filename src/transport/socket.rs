@@ -1,0 +1,319 @@
+//! The measured socket: everything that is pending is read in one go, and stamped before anybody looks
+//! at a byte.
+
+use super::clock::KernelTime;
+use super::wakeups::Wakeups;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// First size of a read; reads that fill it double it.
+const READ_BYTES: usize = 16 * 1024;
+/// Largest size of a read. What is beyond it comes with the next one.
+const MOST_READ_BYTES: usize = 1 << 20;
+
+/// One read of everything that was pending.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    /// Offset in the peer's stream just behind the last byte.
+    pub(super) end: u64,
+    /// The monotonic clock right after the read.
+    pub(super) user: Instant,
+    /// When the kernel received the last segment of the read. It keeps no other stamp of a read.
+    pub(super) kernel: Option<KernelTime>,
+    /// No byte of the read arrived before this: the socket was seen empty then, or its thread was not
+    /// even runnable yet.
+    pub(super) not_before: Instant,
+    /// More was pending than fits into one read, so that even its last byte may be older than its stamp.
+    pub(super) cut_short: bool,
+}
+
+/// A TCP connection that stamps what it reads.
+#[derive(Debug)]
+pub(super) struct StampedSocket {
+    tcp: TcpStream,
+    wakeups: Arc<Wakeups>,
+    control: receive::Control,
+    buffer: Vec<u8>,
+    /// The bytes of the last read are `buffer[..filled]`.
+    filled: usize,
+    received: u64,
+    sent: u64,
+    reads: Vec<Read>,
+    /// The socket was empty at this instant.
+    empty: Instant,
+}
+
+impl StampedSocket {
+    /// `stamped`: ask the kernel for its receive stamps.
+    pub(super) fn new(tcp: TcpStream, wakeups: Arc<Wakeups>, stamped: bool) -> Self {
+        Self {
+            control: receive::Control::new(&tcp, stamped),
+            tcp,
+            wakeups,
+            buffer: Vec::new(),
+            filled: 0,
+            received: 0,
+            sent: 0,
+            reads: Vec::new(),
+            empty: Instant::now(),
+        }
+    }
+
+    /// Waits for bytes and takes all that are pending; `false` at the end of the stream. The bytes of
+    /// the read before are gone then.
+    pub(super) async fn read(&mut self) -> io::Result<bool> {
+        std::future::poll_fn(|cx| self.poll_read(cx)).await
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.filled = 0;
+        loop {
+            ready!(self.tcp.poll_read_ready(cx))?;
+            if let Some(end) = self.try_read()? {
+                return Poll::Ready(Ok(!end));
+            }
+        }
+    }
+
+    /// Reads until the socket is empty; `None` when it was from the beginning, else whether its end has
+    /// come.
+    fn try_read(&mut self) -> io::Result<Option<bool>> {
+        if self.buffer.is_empty() {
+            self.buffer.resize(READ_BYTES, 0);
+        }
+        let not_before = self.wakeups.earliest().map_or(self.empty, |woke| woke.max(self.empty));
+        let mut last = None;
+        loop {
+            let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
+            let (room, control, mut got) = (space.len(), &mut self.control, None);
+            let result = self.tcp.try_io(Interest::READABLE, || {
+                let received = control.receive(&self.tcp, space)?;
+                got = Some((Instant::now(), received));
+                // Less than there was room for: the socket is empty, which saves asking it again. Only a
+                // would-block clears the readiness.
+                match received.bytes > 0 && received.bytes < room {
+                    true => Err(io::ErrorKind::WouldBlock.into()),
+                    false => Ok(()),
+                }
+            });
+            match (got, result) {
+                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.empty = Instant::now();
+                    break;
+                }
+                (None, Err(error)) => return Err(error),
+                (Some((_, received)), _) if received.bytes == 0 => {
+                    self.note(last, not_before, false);
+                    return Ok(Some(true));
+                }
+                (Some((user, received)), _) => {
+                    self.filled += received.bytes;
+                    self.received += received.bytes as u64;
+                    last = Some((user, received.kernel));
+                    if received.bytes < room {
+                        self.empty = user;
+                        break;
+                    }
+                    if self.buffer.len() >= MOST_READ_BYTES {
+                        self.note(last, not_before, true);
+                        return Ok(Some(false));
+                    }
+                    self.buffer.resize(self.buffer.len() * 2, 0);
+                }
+                (None, Ok(())) => break,
+            }
+        }
+        self.note(last, not_before, false);
+        Ok(last.map(|_| false))
+    }
+
+    fn note(
+        &mut self,
+        last: Option<(Instant, Option<KernelTime>)>,
+        not_before: Instant,
+        cut_short: bool,
+    ) {
+        let Some((user, kernel)) = last else {
+            return;
+        };
+        self.reads.push(Read {
+            end: self.received,
+            user,
+            kernel,
+            not_before: not_before.min(user),
+            cut_short,
+        });
+    }
+
+    /// The bytes of the last read.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Offset in the peer's stream just behind the bytes of the last read.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes written so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Writes all of it.
+    pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.tcp.writable().await?;
+            match self.tcp.try_write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.sent += written as u64;
+                    bytes = bytes.get(written..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the peer has neither closed nor sent anything while nobody asked it.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.filled = 0;
+        matches!(self.try_read(), Ok(None))
+    }
+
+    /// The reads since they were last forgotten, in order.
+    pub(super) fn reads(&self) -> &[Read] {
+        &self.reads
+    }
+
+    /// Another exchange begins.
+    pub(super) fn forget_reads(&mut self) {
+        self.reads.clear();
+    }
+
+    /// Gives the read buffer back: an idle connection holds none.
+    pub(super) fn release_buffer(&mut self) {
+        self.buffer = Vec::new();
+        self.filled = 0;
+    }
+}
+
+/// What one receive call brought.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    bytes: usize,
+    kernel: Option<KernelTime>,
+}
+
+pub(super) use receive::Arming;
+
+#[cfg(target_os = "linux")]
+mod receive {
+    use super::{KernelTime, Received};
+    use nix::sys::socket::sockopt::Timestamping;
+    use nix::sys::socket::{
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, Timestamps,
+        TimestampingFlag, recvmsg, setsockopt, socket,
+    };
+    use std::io::{self, IoSliceMut};
+    use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+    use tokio::net::TcpStream;
+
+    /// Software receive stamps, and to be told them.
+    fn arm(socket: &impl AsFd) -> bool {
+        let flags =
+            TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
+        setsockopt(socket, Timestamping, &flags).is_ok()
+    }
+
+    /// Keeps the kernel stamping. It starts to with the first socket that asks, and somewhat later than
+    /// that; so one asks at the start and stays.
+    #[derive(Debug)]
+    pub(in super::super) struct Arming(#[expect(dead_code, reason = "held open")] OwnedFd);
+
+    impl Arming {
+        /// Absent where the kernel has no stamps.
+        pub(in super::super) fn start() -> Option<Self> {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None).ok()?;
+            arm(&socket).then_some(Self(socket))
+        }
+    }
+
+    /// Room for the control messages of a read.
+    #[derive(Debug)]
+    pub(super) struct Control(Option<Vec<u8>>);
+
+    impl Control {
+        pub(super) fn new(tcp: &TcpStream, stamped: bool) -> Self {
+            let stamped = stamped && arm(tcp);
+            Self(stamped.then(|| nix::cmsg_space!(Timestamps)))
+        }
+
+        pub(super) fn receive(&mut self, tcp: &TcpStream, into: &mut [u8]) -> io::Result<Received> {
+            let mut slices = [IoSliceMut::new(into)];
+            let control = self.0.as_mut().map(|space| {
+                space.resize(space.capacity(), 0);
+                space.as_mut_slice()
+            });
+            let fd = tcp.as_raw_fd();
+            let message = recvmsg::<()>(fd, &mut slices, control, MsgFlags::MSG_DONTWAIT)?;
+            let mut kernel = None;
+            if message.bytes > 0 && let Ok(messages) = message.cmsgs() {
+                for message in messages {
+                    if let ControlMessageOwned::ScmTimestampsns(stamps) = message {
+                        let at = stamps.system;
+                        let nanos = at.tv_sec().checked_mul(1_000_000_000);
+                        let nanos = nanos.and_then(|nanos| nanos.checked_add(at.tv_nsec()));
+                        kernel = nanos.filter(|nanos| *nanos > 0).map(KernelTime);
+                    }
+                }
+            }
+            Ok(Received {
+                bytes: message.bytes,
+                kernel,
+            })
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod receive {
+    use super::Received;
+    use std::io;
+    use tokio::net::TcpStream;
+
+    /// There are no kernel stamps here.
+    #[derive(Debug)]
+    pub(in super::super) struct Arming;
+
+    impl Arming {
+        pub(in super::super) fn start() -> Option<Self> {
+            None
+        }
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Control;
+
+    impl Control {
+        pub(super) fn new(_tcp: &TcpStream, _stamped: bool) -> Self {
+            Self
+        }
+
+        pub(super) fn receive(&mut self, tcp: &TcpStream, into: &mut [u8]) -> io::Result<Received> {
+            // `try_io` of the caller and this one agree on what is pending.
+            let bytes = tcp.try_read(into)?;
+            Ok(Received {
+                bytes,
+                kernel: None,
+            })
+        }
+    }
+}
