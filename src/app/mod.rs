@@ -125,12 +125,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     tracing::info!(%address, version = VERSION, "sonde listens");
     start_samplers(&settings, &store, &shutdown);
 
-    let fleet = Fleet::new(
-        prober,
-        recorder.clone(),
-        shutdown.clone(),
-        io.handle(),
-    );
+    let fleet = Fleet::new(prober, recorder.clone(), shutdown.clone(), io.handle());
     let informed = Informed {
         store,
         board,

@@ -83,6 +83,7 @@ impl SelftestArgs {
         let threads = Threads {
             runtime: runtime.handle(),
             prober: prober.handle(),
+            wakeups: prober.wakeups(),
         };
         if !self.json {
             printer::line(opening(&settings))?;

@@ -91,8 +91,8 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::timeline::Timeline;
     use crate::measure::delta::Delta;
+    use crate::measure::timeline::Timeline;
 
     fn all(count: u64) -> Count {
         Count {

@@ -96,7 +96,9 @@ impl Clocked {
         let end = said.and_then(|said| said.terminated);
         let moments = match said {
             None => Moments::default(),
-            Some(said) => said.timeline.by(|position| stamps.arrival(clock, position))?,
+            Some(said) => said
+                .timeline
+                .by(|position| stamps.arrival(clock, position))?,
         };
         Some(Self {
             clock,
@@ -161,7 +163,9 @@ pub(super) fn taint(
     limit: Duration,
 ) -> Option<Taint> {
     // The tap saw the run also while we slept.
-    let lag = instrument.schedule_lag.filter(|_| instrument.clock != ClockKind::Wire);
+    let lag = instrument
+        .schedule_lag
+        .filter(|_| instrument.clock != ClockKind::Wire);
     if lag.is_some_and(|lag| lag > settings.max_schedule_lag) {
         return Some(Taint::ScheduleLag);
     }

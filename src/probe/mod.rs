@@ -17,6 +17,6 @@ pub use observation::{
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};
 pub use settings::{
-    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Scenario, ScenarioSettings, Target, TargetSettings,
-    Timeouts,
+    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Scenario, ScenarioSettings,
+    Target, TargetSettings, Timeouts,
 };

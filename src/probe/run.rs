@@ -434,13 +434,7 @@ impl<'a> Run<'a> {
         };
         let answer = self.answer.as_ref();
         let error_bound = match outcome {
-            Outcome::Success => Some(error_bound(
-                clocked.clock,
-                beginning,
-                answer,
-                stamps,
-                waits,
-            )),
+            Outcome::Success => Some(error_bound(clocked.clock, beginning, answer, stamps, waits)),
             // Late ourselves, we may have given up on a runtime that was in time.
             outcome if outcome.is_of_time() => waits.run_queue.or(waits.throttled),
             _ => None,

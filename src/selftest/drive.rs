@@ -5,12 +5,12 @@ use super::cost::{Pressure, peak_rss, thread_cpu};
 use super::report::{Level, Report};
 use crate::base::build::VERSION;
 use crate::probe::{
-    Assertion, Limits, Observation, Probe, Prober, RunContext, Scenario, ScenarioSettings, Target,
-    TargetSettings, Timeouts,
+    Assertion, InstrumentSettings, Limits, Observation, Probe, Prober, RunContext, Scenario,
+    ScenarioSettings, Target, TargetSettings, Timeouts,
 };
 use crate::runtime::{Generation, Operation, find};
 use crate::simulate::{Character, Distribution, RequestHistory, RuntimeFlavor, Simulator};
-use crate::transport::{Dialer, Endpoint, EndpointError, TlsError};
+use crate::transport::{Dialer, Endpoint, EndpointError, TlsError, Wakeups};
 use crate::workload::{CachePolicy, WorkloadError, WorkloadSettings};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,6 +39,8 @@ pub struct Threads {
     pub runtime: Handle,
     /// The prober's.
     pub prober: Handle,
+    /// The prober's thread's waits for a CPU.
+    pub wakeups: Arc<Wakeups>,
 }
 
 /// Why a self-test cannot be made.
@@ -99,6 +101,7 @@ async fn measure(
     let fake = Fake::start(&threads.runtime, character).await?;
     let target = Arc::new(target(fake.address)?);
     let scenario = Arc::new(Scenario::build(scenario(settings))?);
+    let prober = Prober::new(InstrumentSettings::default(), threads.wakeups.clone());
     let pressure = Pressure::start(settings.pressure)?;
     let cpu_before = threads.prober.spawn(async { thread_cpu() }).await?;
     let start = Instant::now() + LEAD;
@@ -109,7 +112,7 @@ async fn measure(
             start: start + settings.itl.mul_f64(number as f64 / concurrency as f64),
             period: settings.itl,
         };
-        streams.spawn_on(stream(probe, pace, runs), &threads.prober);
+        streams.spawn_on(stream(prober.clone(), probe, pace, runs), &threads.prober);
     }
     let mut observations = Vec::with_capacity(concurrency * runs);
     while let Some(stream) = streams.join_next().await {
@@ -123,12 +126,12 @@ async fn measure(
 }
 
 /// Runs one after the other, each at its place in the spread.
-async fn stream(probe: Probe, pace: Pace, runs: usize) -> Vec<Observation> {
+async fn stream(prober: Prober, probe: Probe, pace: Pace, runs: usize) -> Vec<Observation> {
     let mut observations = Vec::with_capacity(runs);
     for _ in 0..runs {
         tokio::time::sleep_until(pace.next(Instant::now()).into()).await;
         let context = RunContext::on_demand(CancellationToken::new());
-        observations.push(Prober::default().run(&probe, context).await);
+        observations.push(prober.run(&probe, context).await);
     }
     observations
 }

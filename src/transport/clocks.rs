@@ -155,6 +155,9 @@ fn watch(tap: &Tap, socket: &TcpSocket, peer: SocketAddr) -> Option<Watch> {
 }
 
 fn is_connected(watch: &Watch, tcp: &TcpStream) -> bool {
-    let pair = tcp.local_addr().and_then(|local| Ok((local, tcp.peer_addr()?)));
-    pair.map(|(local, peer)| watch.connected(local, peer)).is_ok()
+    let pair = tcp
+        .local_addr()
+        .and_then(|local| Ok((local, tcp.peer_addr()?)));
+    pair.map(|(local, peer)| watch.connected(local, peer))
+        .is_ok()
 }

@@ -6,8 +6,8 @@ use super::dial::DialError;
 use super::http1::{self, Event, HttpError, Response, ResponseHead};
 use super::records::Records;
 use super::socket::StampedSocket;
-use super::tap::Watch;
 use super::stamps::{Begun, Stamps};
+use super::tap::Watch;
 use bytes::Bytes;
 use http::{Method, Request};
 use std::io;
@@ -210,7 +210,11 @@ impl Connection {
     }
 
     fn body(&self, range: Range<usize>) -> Chunk<'_> {
-        let user = self.socket.reads().last().map_or_else(Instant::now, |r| r.user);
+        let user = self
+            .socket
+            .reads()
+            .last()
+            .map_or_else(Instant::now, |r| r.user);
         let read_start = self.socket.received() - self.socket.bytes().len() as u64;
         match &self.tls {
             None => Chunk {

@@ -79,7 +79,10 @@ impl Response {
 
     /// Looks at `bytes` and takes some of them off its front; without an event it needs more. At the
     /// response's end it says so each time and takes nothing.
-    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Event<'a>>, HttpError> {
+    pub(super) fn next<'a>(
+        &mut self,
+        bytes: &mut &'a [u8],
+    ) -> Result<Option<Event<'a>>, HttpError> {
         loop {
             match self.state {
                 State::Done => return Ok(Some(Event::End)),
@@ -172,7 +175,9 @@ impl Response {
         }
         let mut line = std::mem::take(&mut self.partial);
         if !line.ends_with(b"\r\n") {
-            return Err(HttpError::Malformed("a line of the chunked coding ends without CR"));
+            return Err(HttpError::Malformed(
+                "a line of the chunked coding ends without CR",
+            ));
         }
         line.truncate(line.len() - 2);
         Ok(Some(line))
@@ -214,7 +219,9 @@ impl Response {
         let known = self.partial.len().min(version.len());
         match self.partial.get(..known) == version.get(..known) {
             true => Ok(()),
-            false => Err(HttpError::Malformed("it does not begin with an HTTP/1 version")),
+            false => Err(HttpError::Malformed(
+                "it does not begin with an HTTP/1 version",
+            )),
         }
     }
 
@@ -236,7 +243,9 @@ impl Response {
             let value = decimal(value.trim_ascii())
                 .ok_or(HttpError::Malformed("`content-length` is not a number"))?;
             if length.replace(value).is_some_and(|before| before != value) {
-                return Err(HttpError::Malformed("`content-length` says two different numbers"));
+                return Err(HttpError::Malformed(
+                    "`content-length` says two different numbers",
+                ));
             }
         }
         Ok(length.map_or(State::UntilClose, State::Length))
@@ -279,7 +288,8 @@ fn parse_head(bytes: &[u8]) -> Result<(ResponseHead, u8), HttpError> {
             }
             _ => HttpError::Malformed("the response head cannot be read"),
         })?;
-    let (true, Some(minor), Some(code)) = (status.is_complete(), parsed.version, parsed.code) else {
+    let (true, Some(minor), Some(code)) = (status.is_complete(), parsed.version, parsed.code)
+    else {
         return Err(HttpError::Malformed("the response head is not complete"));
     };
     let status =
@@ -334,7 +344,10 @@ fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
 /// Writes a request, head and body in one piece, so that it leaves in one write.
 pub(super) fn write_request(request: &Request<bytes::Bytes>) -> Vec<u8> {
     let body = request.body();
-    let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
     let mut head = format!("{} {target} HTTP/1.1\r\n", request.method());
     // Writing to a string cannot fail.
     if !body.is_empty() || request.method() == Method::POST {

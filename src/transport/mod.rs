@@ -9,9 +9,14 @@ mod exchange;
 mod http1;
 mod records;
 mod request;
+#[cfg(target_os = "linux")]
+mod segments;
 mod settings;
 mod socket;
 mod stamps;
+#[cfg(target_os = "linux")]
+mod tap;
+#[cfg(not(target_os = "linux"))]
 #[path = "no_tap.rs"]
 mod tap;
 mod tls;

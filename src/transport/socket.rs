@@ -85,7 +85,10 @@ impl StampedSocket {
         if self.buffer.is_empty() {
             self.buffer.resize(READ_BYTES, 0);
         }
-        let not_before = self.wakeups.earliest().map_or(self.empty, |woke| woke.max(self.empty));
+        let not_before = self
+            .wakeups
+            .earliest()
+            .map_or(self.empty, |woke| woke.max(self.empty));
         let mut last = None;
         loop {
             let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
@@ -218,8 +221,8 @@ mod receive {
     use super::{KernelTime, Received};
     use nix::sys::socket::sockopt::Timestamping;
     use nix::sys::socket::{
-        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, Timestamps,
-        TimestampingFlag, recvmsg, setsockopt, socket,
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, TimestampingFlag,
+        Timestamps, recvmsg, setsockopt, socket,
     };
     use std::io::{self, IoSliceMut};
     use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -227,8 +230,8 @@ mod receive {
 
     /// Software receive stamps, and to be told them.
     fn arm(socket: &impl AsFd) -> bool {
-        let flags =
-            TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
+        let flags = TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
+            | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
         setsockopt(socket, Timestamping, &flags).is_ok()
     }
 
@@ -265,7 +268,9 @@ mod receive {
             let fd = tcp.as_raw_fd();
             let message = recvmsg::<()>(fd, &mut slices, control, MsgFlags::MSG_DONTWAIT)?;
             let mut kernel = None;
-            if message.bytes > 0 && let Ok(messages) = message.cmsgs() {
+            if message.bytes > 0
+                && let Ok(messages) = message.cmsgs()
+            {
                 for message in messages {
                     if let ControlMessageOwned::ScmTimestampsns(stamps) = message {
                         let at = stamps.system;

@@ -199,11 +199,17 @@ mod tests {
             let begun = Begun::connecting(Alignment::now());
             let stamps = Stamps::new(reads, None, &begun);
             let socket = |at| ms(stamps.uncertainty(ClockKind::Socket, at));
-            assert_eq!((socket(40), socket(98), socket(100)), (Some(10), Some(0), Some(0)));
+            assert_eq!(
+                (socket(40), socket(98), socket(100)),
+                (Some(10), Some(0), Some(0))
+            );
             assert_eq!((socket(101), socket(298)), (Some(10), Some(0)));
             let user = |at| ms(stamps.uncertainty(ClockKind::User, at));
             assert_eq!((user(40), user(98)), (Some(50), Some(40)));
-            assert_eq!((user(150), user(300), user(301)), (Some(30), Some(20), None));
+            assert_eq!(
+                (user(150), user(300), user(301)),
+                (Some(30), Some(20), None)
+            );
             let delays: Vec<_> = stamps.delays().map(|delay| ms(Some(delay))).collect();
             assert_eq!(delays, [Some(40), Some(20)]);
         });
