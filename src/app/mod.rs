@@ -96,6 +96,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let roster = Roster::default();
     let (recorder, recording) = record::channel(roster.clone());
     let store = Arc::new(Store::new(settings.metrics.clone(), recorder.dropped()));
+    store.set_clocks(clocks);
     let board = Arc::new(Board::default());
     let sinks: Vec<Arc<dyn Sink>> = vec![
         store.clone(),

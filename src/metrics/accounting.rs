@@ -1,7 +1,7 @@
 //! Families that account for every tick and every run.
 
 use super::family::{FamilySpec, Kind, Labels};
-use crate::probe::{Outcome, Taint};
+use crate::probe::Outcome;
 use crate::record::{MissReason, SkipReason};
 use crate::slo::Judgement;
 
@@ -72,20 +72,6 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
                 for (reason, count) in SkipReason::ALL.iter().zip(probe.skipped) {
                     let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
                     samples.counter(labels, count as f64, probe.created);
-                }
-            }
-        },
-    },
-    FamilySpec {
-        name: "llm_probe_tainted_total",
-        kind: Kind::Counter,
-        labels: BY_REASON,
-        help: "Runs whose error bar exceeds its limit: kept out of latency histograms and SLIs, never blamed on the runtime",
-        collect: |state, samples| {
-            for probe in state.probes.values() {
-                for reason in Taint::ALL {
-                    let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
-                    samples.counter(labels, probe.tainted as f64, probe.created);
                 }
             }
         },

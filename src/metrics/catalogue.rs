@@ -1,9 +1,10 @@
 //! Every family, once. Exposition, documentation, estimates and tests walk this list.
 
 use super::family::{FamilySpec, Kind};
-use super::{accounting, buckets, daemon, latency, resource, state, tokens};
-use crate::probe::Outcome;
+use super::{accounting, buckets, daemon, instrument, latency, resource, state, tokens};
+use crate::probe::{Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
+use crate::transport::ClockKind;
 use std::sync::OnceLock;
 
 /// Every family, in the order of the exposition.
@@ -16,6 +17,7 @@ pub fn catalogue() -> &'static [FamilySpec] {
             tokens::FAMILIES,
             state::FAMILIES,
             daemon::FAMILIES,
+            instrument::FAMILIES,
             resource::FAMILIES,
         ];
         let copy = |spec: &FamilySpec| FamilySpec { ..*spec };
@@ -59,13 +61,19 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         + 6 * lines(buckets::PHASE)
         + 2 * lines(buckets::TOKENS_PER_SECOND)
         + lines(buckets::TOKENS_PER_ARRIVAL)
-        + lines(buckets::INSTRUMENT);
+        + 3 * lines(buckets::INSTRUMENT);
     let gauges = catalogue()
         .iter()
         .filter(|spec| spec.kind == Kind::Gauge && spec.labels == super::family::PROBE)
         .count();
-    let counters =
-        3 + Outcome::ALL.len() + MissReason::ALL.len() + SkipReason::ALL.len() + 4 + 5 * objectives;
+    let counters = 2
+        + Outcome::ALL.len()
+        + Taint::ALL.len()
+        + ClockKind::ALL.len()
+        + MissReason::ALL.len()
+        + SkipReason::ALL.len()
+        + 4
+        + 5 * objectives;
     histograms + gauges + counters
 }
 

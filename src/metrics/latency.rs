@@ -173,15 +173,4 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
             }
         },
     },
-    FamilySpec {
-        name: "llm_probe_schedule_lag_seconds",
-        kind: Kind::Histogram,
-        labels: PROBE,
-        help: "How much later than planned the daemon woke for a run: the instrument's own error",
-        collect: |state, samples| {
-            for probe in state.probes.values() {
-                samples.histogram(Labels::probe(&probe.labels), Some(&probe.schedule_lag));
-            }
-        },
-    },
 ];

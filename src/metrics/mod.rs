@@ -8,6 +8,7 @@ mod daemon;
 pub mod encode;
 mod family;
 mod histogram;
+mod instrument;
 mod latency;
 mod resource;
 mod series;
@@ -17,5 +18,6 @@ mod tokens;
 
 pub use catalogue::{catalogue, reference_markdown, series_per_probe};
 pub use family::{FamilySpec, Kind};
+pub use instrument::{InstrumentError, SelftestState};
 pub use series::ProbeShape;
 pub use store::{MetricsSettings, ReloadState, Store, TargetFacts};

@@ -5,9 +5,10 @@ use super::histogram::{Edges, Histogram};
 use crate::base::clock::unix_seconds;
 use crate::base::label::ProbeLabels;
 use crate::measure::tokens::TokenSource;
-use crate::probe::{ConnectionPolicy, ConnectionState, Observation, Outcome, Probe};
+use crate::probe::{ConnectionPolicy, ConnectionState, Observation, Outcome, Probe, Taint};
 use crate::record::{MissReason, SkipReason, Tick};
 use crate::slo::{Judgement, Objective};
+use crate::transport::ClockKind;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -103,9 +104,12 @@ pub(super) struct ProbeSeries {
     pub(super) unattributed: Option<Histogram>,
     pub(super) end_to_end_tps: Histogram,
     pub(super) schedule_lag: Histogram,
+    pub(super) stamp_delay: Histogram,
+    pub(super) error_bound: Histogram,
     pub(super) runs: u64,
     pub(super) failures: BTreeMap<Outcome, u64>,
-    pub(super) tainted: u64,
+    pub(super) tainted: [u64; Taint::ALL.len()],
+    pub(super) clocks: [u64; ClockKind::ALL.len()],
     pub(super) scheduled: u64,
     pub(super) missed: [u64; MissReason::ALL.len()],
     pub(super) skipped: [u64; SkipReason::ALL.len()],
@@ -140,9 +144,12 @@ impl ProbeSeries {
             unattributed: None,
             end_to_end_tps: Histogram::new(&tps),
             schedule_lag: Histogram::new(&edges.instrument),
+            stamp_delay: Histogram::new(&edges.instrument),
+            error_bound: Histogram::new(&edges.instrument),
             runs: 0,
             failures: BTreeMap::new(),
-            tainted: 0,
+            tainted: Default::default(),
+            clocks: Default::default(),
             scheduled: 0,
             missed: Default::default(),
             skipped: Default::default(),
@@ -173,6 +180,7 @@ impl ProbeSeries {
         self.runs = old.runs;
         self.failures = old.failures;
         self.tainted = old.tainted;
+        self.clocks = old.clocks;
         self.scheduled = old.scheduled;
         self.missed = old.missed;
         self.skipped = old.skipped;
@@ -219,13 +227,9 @@ impl ProbeSeries {
                 *cell += 1;
             }
         }
-        if let Some(lag) = run.instrument.schedule_lag {
-            self.schedule_lag
-                .observe(lag.as_secs_f64(), run.run_id, run.ended);
-        }
+        self.observe_instrument(run);
         // A tainted run is nobody's success and nobody's failure: its figures are not to be trusted.
         if run.is_tainted() {
-            self.tainted += 1;
             return;
         }
         self.success = Some(run.outcome.is_success());
@@ -241,6 +245,28 @@ impl ProbeSeries {
             self.last = LastRun::default();
         }
         self.observe_latency(run);
+    }
+
+    /// Of tainted runs as well: this is where their taint comes from.
+    fn observe_instrument(&mut self, run: &Observation) {
+        let (id, at) = (run.run_id, run.ended);
+        let instrument = &run.instrument;
+        if let Some(cell) = self.clocks.get_mut(instrument.clock as usize) {
+            *cell += 1;
+        }
+        let tainted = instrument.taint.map(|taint| taint as usize);
+        if let Some(cell) = tainted.and_then(|index| self.tainted.get_mut(index)) {
+            *cell += 1;
+        }
+        if let Some(lag) = instrument.schedule_lag {
+            self.schedule_lag.observe(lag.as_secs_f64(), id, at);
+        }
+        if let Some(bound) = instrument.error_bound {
+            self.error_bound.observe(bound.as_secs_f64(), id, at);
+        }
+        for delay in &run.stamp_delays {
+            self.stamp_delay.observe(delay.as_secs_f64(), id, at);
+        }
     }
 
     fn count_tokens(&mut self, run: &Observation) {

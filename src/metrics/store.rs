@@ -3,6 +3,7 @@
 //! scrape is a consistent picture, and no run ever waits for one.
 
 use super::family::FamilySpec;
+use super::instrument::SelftestState;
 use super::series::{ProbeSeries, ProbeShape};
 use super::{catalogue, encode};
 use crate::base::clock::{unix_seconds, wall_now};
@@ -10,6 +11,7 @@ use crate::base::label::{ProbeLabels, UserLabels};
 use crate::probe::Observation;
 use crate::record::{Sink, Tick};
 use crate::resource::SamplerReport;
+use crate::transport::ClockStatus;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -69,6 +71,8 @@ pub struct State {
     pub(super) samplers: Vec<(SamplerReport, f64)>,
     pub(super) reload: ReloadState,
     pub(super) dropped_events: u64,
+    pub(super) clocks: Option<ClockStatus>,
+    pub(super) selftest: Option<SelftestState>,
     settings: MetricsSettings,
 }
 
@@ -94,6 +98,8 @@ impl Store {
                     last_success: now,
                 },
                 dropped_events: 0,
+                clocks: None,
+                selftest: None,
                 settings,
             }),
         }
@@ -134,6 +140,16 @@ impl Store {
     /// Makes the store know exactly these targets.
     pub fn set_targets(&self, targets: Vec<TargetFacts>) {
         self.state.lock().targets = targets;
+    }
+
+    /// Notes which clocks there are.
+    pub fn set_clocks(&self, clocks: ClockStatus) {
+        self.state.lock().clocks = Some(clocks);
+    }
+
+    /// Notes what a self-test found.
+    pub fn set_selftest(&self, found: SelftestState) {
+        self.state.lock().selftest = Some(found);
     }
 
     /// Notes how a reload went.
