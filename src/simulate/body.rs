@@ -4,14 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use std::vec;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::engine::Ticket;
 use super::log::OpenEntry;
+use super::pacer::Alarm;
 use super::script::{Ending, Script, Step};
 use super::stream::{Mark, Wire};
 
@@ -32,6 +33,14 @@ pub(super) struct Delivery {
     pub(super) received: Instant,
     pub(super) entry: Arc<OpenEntry>,
     pub(super) wire: Wire,
+    pub(super) alarm: Alarm,
+}
+
+impl Delivery {
+    /// Ready so long after the request was received.
+    pub(super) fn poll_due(&mut self, at: Duration, context: &mut Context<'_>) -> Poll<()> {
+        self.alarm.poll(self.received + at, context)
+    }
 }
 
 /// A body of a response.
@@ -46,7 +55,6 @@ pub(super) enum AnswerBody {
 pub(super) struct ScriptedBody {
     delivery: Delivery,
     state: State,
-    timer: Pin<Box<Sleep>>,
 }
 
 enum State {
@@ -74,11 +82,7 @@ impl ScriptedBody {
     }
 
     fn new(state: State, delivery: Delivery) -> Self {
-        Self {
-            timer: Box::pin(sleep_until(delivery.received)),
-            delivery,
-            state,
-        }
+        Self { delivery, state }
     }
 
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
@@ -90,13 +94,7 @@ impl ScriptedBody {
             return Poll::Pending;
         };
         if let Some(next) = play.steps.as_slice().first() {
-            let due = self.delivery.received + next.at;
-            if self.timer.deadline() != due {
-                self.timer.as_mut().reset(due);
-            }
-            if due > Instant::now() && self.timer.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
+            ready!(self.delivery.poll_due(next.at, context));
         }
         if self.delivery.wire.is_writing() {
             // hyper flushes when the body is pending, and only then: one frame, one write.

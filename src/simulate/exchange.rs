@@ -1,6 +1,6 @@
 //! One request: what it is for and how it is answered.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::engine::{Engine, Model, Order};
 use super::fault::Fault;
 use super::generation::Wanted;
 use super::log::RequestLog;
+use super::pacer::Alarm;
 use super::refusal::{Refusal, Surface};
 use super::route::{Endpoint, Miss, resolve};
 use super::script::{Dialect, Framing, Script, Shape};
@@ -208,7 +209,7 @@ impl Exchange {
         let fault = requested.unwrap_or_else(|| engine.planned_fault(number));
         let tuning = engine.character.fault_tuning;
         let delivery = Delivery {
-            received: Instant::from_std(self.arrival.read),
+            received: self.arrival.read,
             entry: self.shared.history.open(RequestLog {
                 number,
                 request_id: self.header(REQUEST_ID_HEADER).map(str::to_owned),
@@ -223,12 +224,13 @@ impl Exchange {
                 fault,
             }),
             wire: self.wire.clone(),
+            alarm: Alarm::new(self.shared.pacer.clone()),
         };
         if let Some(answer) = self.replaced(fault, generate.endpoint.surface()) {
             return answer;
         }
         if fault == Some(Fault::SlowHeaders) {
-            sleep_until(delivery.received + tuning.delay).await;
+            sleep_until((delivery.received + tuning.delay).into()).await;
         }
         let Generate {
             endpoint,
@@ -246,7 +248,7 @@ impl Exchange {
             wanted,
             keep_alive,
             fault,
-            received: delivery.received,
+            received: Instant::from_std(delivery.received),
         };
         let content_type = match (stream, endpoint.surface()) {
             (true, _) => dialect.framing().content_type(),
@@ -403,10 +405,10 @@ fn prepare(
 }
 
 /// Waits until the first byte of the body is due, so that the headers go out with it.
-async fn prepared(preparation: Preparation, delivery: Delivery) -> ScriptedBody {
+async fn prepared(preparation: Preparation, mut delivery: Delivery) -> ScriptedBody {
     let prepared = preparation.await;
     match prepared.0.steps.first() {
-        Some(step) => sleep_until(delivery.received + step.at).await,
+        Some(step) => poll_fn(|context| delivery.poll_due(step.at, context)).await,
         // Stalls before its first byte; the slot stays taken until the client gives up.
         None => pending().await,
     }

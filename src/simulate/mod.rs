@@ -3,8 +3,8 @@
 //! A [`Character`] says how the runtime behaves; [`Simulator`] serves it on a socket. An answer is
 //! drawn in full when its request gets a slot, rendered to bytes with absolute deadlines counted
 //! from the arrival of the request, reshaped by a [`Fault`], and then played: each frame is one
-//! write. A late frame does not move later ones. Deadlines are met to the millisecond (the
-//! resolution of tokio's timer); [`RequestHistory`] has the true times.
+//! write. A late frame does not move later ones. [`RequestHistory`] has the true times, and
+//! [`parse_requests`] reads them in another process.
 //!
 //! Tests ask for a fault with the request header `x-simulate-fault: NAME` and find their request
 //! in the history by its `x-llm-probe` header. Every response carries `x-simulated: true`.
@@ -24,6 +24,7 @@ mod log_lines;
 mod metrics;
 mod ollama;
 mod openai;
+mod pacer;
 mod prefix_cache;
 mod refusal;
 mod residence;
@@ -53,6 +54,7 @@ pub use log_lines::{RequestsError, parse_requests};
 
 use arrival::Arrivals;
 use engine::Engine;
+use pacer::Pacer;
 use server::Shared;
 use tls::Identity;
 
@@ -70,7 +72,8 @@ impl Simulator {
     /// answered once [`Simulator::serve`] runs.
     ///
     /// # Errors
-    /// When the address cannot be bound, or no certificate can be made for TLS.
+    /// When the address cannot be bound, the system has no timer to spare, or no certificate can be
+    /// made for TLS.
     pub async fn bind(address: impl ToSocketAddrs, character: Character) -> io::Result<Self> {
         let identity = character.tls.then(Identity::generate).transpose()?;
         let listener = TcpListener::bind(address).await?;
@@ -79,6 +82,7 @@ impl Simulator {
         let shared = Arc::new(Shared {
             history: RequestHistory::new(character.log_capacity),
             engine: Arc::new(Engine::new(character)),
+            pacer: Pacer::new()?,
         });
         Ok(Self {
             listener,
@@ -112,6 +116,9 @@ impl Simulator {
             identity,
             shared,
         } = self;
+        let pacer = shared.pacer.clone();
+        let stop = shutdown.clone();
+        tracker.spawn(async move { stop.run_until_cancelled(pacer.run()).await });
         let tls = identity.map(Identity::into_acceptor);
         let accept = server::accept(listener, tls, shared, shutdown, tracker.clone());
         tracker.spawn(accept);

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::engine::Engine;
 use super::exchange::answer;
 use super::log::RequestHistory;
+use super::pacer::Pacer;
 use super::stream::{SimulatedStream, Wire};
 
 /// Pause after a failed accept, so that running out of descriptors does not spin.
@@ -27,6 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) history: RequestHistory,
+    pub(super) pacer: Pacer,
 }
 
 /// Accepts connections until shutdown. Each runs in a task of its own.
