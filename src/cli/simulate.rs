@@ -4,7 +4,9 @@ use super::{CliError, printer};
 use crate::simulate::{Character, Distribution, FaultPlan, RuntimeFlavor, Simulator};
 use clap::Args;
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +41,9 @@ pub(super) struct SimulateArgs {
     /// Tokens in each frame
     #[arg(long, value_parser = parsed::<Distribution<u32>>, value_name = "DISTRIBUTION")]
     tokens_per_frame: Option<Distribution<u32>>,
+    /// Most frames in one write, of those due at the same instant: for load tests of the client
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    frames_per_write: Option<usize>,
     /// Tokens of hidden reasoning before the answer
     #[arg(long, value_name = "N")]
     reasoning_tokens: Option<u32>,
@@ -57,6 +62,26 @@ pub(super) struct SimulateArgs {
     /// Equal seeds give equal answers
     #[arg(long)]
     seed: Option<u64>,
+    /// Speak TLS, with a certificate made at start for localhost, 127.0.0.1 and ::1
+    #[arg(long)]
+    tls: bool,
+    /// Write the certificate that clients are to trust to this file, as PEM
+    #[arg(long, requires = "tls", value_name = "FILE")]
+    certificate_out: Option<PathBuf>,
+    /// Keep the log of the last N requests and tell it at /simulate/requests: a JSON object per
+    /// line, instants in nanoseconds of CLOCK_MONOTONIC; ?id= picks one, DELETE forgets all
+    #[arg(long, value_parser = at_least_one, value_name = "N")]
+    log_requests: Option<usize>,
+    /// End when standard input does, and so with the parent that holds its other end
+    #[arg(long)]
+    exit_with_stdin: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("at least 1".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }
 
 fn parsed<T>(text: &str) -> Result<T, String>
@@ -74,20 +99,45 @@ fn set<T>(slot: &mut T, value: Option<T>) {
     }
 }
 
+/// Returns at the end of standard input, or when it cannot be read.
+async fn end_of_stdin() {
+    let drain = || io::copy(&mut io::stdin().lock(), &mut io::sink());
+    // A read of standard input cannot be given up. At exit nobody waits for it.
+    tokio::task::spawn_blocking(drain).await.ok();
+}
+
 impl SimulateArgs {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let listen = self.listen;
+        let Self {
+            listen,
+            exit_with_stdin,
+            ..
+        } = self;
+        let certificate_out = self.certificate_out.clone();
         let simulator = Simulator::bind(listen, self.character()?).await;
         let simulator = simulator
             .map_err(|error| CliError::Failed(format!("cannot listen on {listen}: {error}")))?;
+        if let Some((file, pem)) = certificate_out.zip(simulator.certificate_pem()) {
+            std::fs::write(&file, pem).map_err(|error| {
+                CliError::Failed(format!("cannot write `{}`: {error}", file.display()))
+            })?;
+        }
+        // Whoever reads this line finds the port open and the certificate written.
+        let scheme = match simulator.certificate_pem() {
+            None => "http",
+            Some(_) => "https",
+        };
         printer::line(format!(
-            "simulated runtime at http://{}; everything it says is made up",
+            "simulated runtime at {scheme}://{}; everything it says is made up",
             simulator.local_addr()
         ))?;
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
         simulator.serve(stop.clone(), &tracker);
-        super::stop_signal().await?;
+        tokio::select! {
+            stopped = super::stop_signal() => stopped?,
+            () = end_of_stdin(), if exit_with_stdin => {}
+        }
         stop.cancel();
         tracker.close();
         tokio::time::timeout(Duration::from_secs(1), tracker.wait())
@@ -116,10 +166,14 @@ impl SimulateArgs {
         set(&mut character.slots, self.slots);
         set(&mut character.faults, self.faults);
         set(&mut character.seed, self.seed);
+        set(&mut character.frames_per_write, self.frames_per_write);
+        set(&mut character.log_capacity, self.log_requests);
         if !self.models.is_empty() {
             character.models = self.models;
         }
         character.prefix_cache |= self.prefix_cache;
+        character.tls = self.tls;
+        character.serves_log = self.log_requests.is_some();
         character.api_key = self.api_key.or(character.api_key);
         Ok(character)
     }

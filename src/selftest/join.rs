@@ -233,6 +233,7 @@ pub(super) mod tests {
         run.tokens_per_arrival = vec![1; 4];
         let token = |at: &Duration| TokenTime {
             at: run.dispatched + *at,
+            written: run.dispatched + *at,
             tokens: 1,
             reasoning: false,
         };
@@ -242,9 +243,11 @@ pub(super) mod tests {
             request_id: Some(run.run_id.to_string()),
             model: "m".to_owned(),
             received: run.dispatched + ms(2),
+            received_kernel: None,
             first_token: token_times.first().map(|write| write.at),
             token_times,
             last_frame: Some(run.dispatched + end),
+            last_frame_written: Some(run.dispatched + end),
             ended: None,
             fault: None,
         };

@@ -2,17 +2,19 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use std::vec;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::engine::Ticket;
 use super::log::OpenEntry;
+use super::pacer::Alarm;
 use super::script::{Ending, Script, Step};
-use super::stream::Wire;
+use super::stream::{Mark, Wire};
 
 /// The answer ends with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +31,16 @@ pub(super) type Preparation = Pin<Box<dyn Future<Output = Prepared> + Send>>;
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) received: Instant,
-    pub(super) entry: OpenEntry,
+    pub(super) entry: Arc<OpenEntry>,
     pub(super) wire: Wire,
+    pub(super) alarm: Alarm,
+}
+
+impl Delivery {
+    /// Ready so long after the request was received.
+    pub(super) fn poll_due(&mut self, at: Duration, context: &mut Context<'_>) -> Poll<()> {
+        self.alarm.poll(self.received + at, context)
+    }
 }
 
 /// A body of a response.
@@ -45,9 +55,6 @@ pub(super) enum AnswerBody {
 pub(super) struct ScriptedBody {
     delivery: Delivery,
     state: State,
-    timer: Pin<Box<Sleep>>,
-    /// A write is in hyper's buffer: give it a chance to reach the socket by itself.
-    unflushed: bool,
 }
 
 enum State {
@@ -70,65 +77,54 @@ impl ScriptedBody {
 
     /// A body whose script is known.
     pub(super) fn prepared(prepared: Prepared, delivery: Delivery) -> Self {
-        Self::new(State::Playing(Play::new(prepared)), delivery)
+        let play = Play::new(prepared, &delivery.entry);
+        Self::new(State::Playing(play), delivery)
     }
 
     fn new(state: State, delivery: Delivery) -> Self {
-        Self {
-            timer: Box::pin(sleep_until(delivery.received)),
-            delivery,
-            state,
-            unflushed: false,
-        }
+        Self { delivery, state }
     }
 
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
         if let State::Preparing(preparation) = &mut self.state {
             let prepared = ready!(preparation.as_mut().poll(context));
-            self.state = State::Playing(Play::new(prepared));
+            self.state = State::Playing(Play::new(prepared, &self.delivery.entry));
         }
         let State::Playing(play) = &mut self.state else {
             return Poll::Pending;
         };
         if let Some(next) = play.steps.as_slice().first() {
-            let due = self.delivery.received + next.at;
-            if self.timer.deadline() != due {
-                self.timer.as_mut().reset(due);
-            }
-            if due > Instant::now() && self.timer.as_mut().poll(context).is_pending() {
-                self.unflushed = false;
-                return Poll::Pending;
-            }
+            ready!(self.delivery.poll_due(next.at, context));
         }
-        if std::mem::take(&mut self.unflushed) {
+        if self.delivery.wire.is_writing() {
             // hyper flushes when the body is pending, and only then: one frame, one write.
-            context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let Some(step) = play.steps.next() else {
             return play.poll_ending(&self.delivery.wire);
         };
-        let recording = self.delivery.entry.recording();
-        self.delivery
-            .wire
-            .mark(recording, step.tokens, step.reasoning);
+        self.delivery.wire.mark(Mark {
+            entry: Arc::clone(&self.delivery.entry),
+            tokens: step.tokens,
+            reasoning: step.reasoning,
+        });
         if step.tokens > 0
             && let Some(ticket) = &mut play.ticket
         {
             ticket.sent(step.tokens);
         }
-        self.unflushed = true;
         Poll::Ready(Some(Ok(step.bytes)))
     }
 }
 
 impl Play {
-    fn new((script, ticket): Prepared) -> Self {
+    fn new((script, ticket): Prepared, entry: &OpenEntry) -> Self {
         let Script {
             steps,
             ending,
             length,
         } = script;
+        entry.expect(steps.iter().filter(|step| step.tokens > 0).count());
         Self {
             steps: steps.into_iter(),
             ending,

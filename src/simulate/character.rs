@@ -108,8 +108,15 @@ pub struct Character {
     pub fault_tuning: FaultTuning,
     /// Listens, but resets every connection at once.
     pub refuse_connections: bool,
+    /// Most frames in one write: those due at the same instant go out together, as one chunk of
+    /// the transfer coding. For load tests of the client; 0 counts as 1.
+    pub frames_per_write: usize,
+    /// Whether it speaks TLS, with a certificate of its own making.
+    pub tls: bool,
     /// Requests that the log keeps.
     pub log_capacity: usize,
+    /// Whether `/simulate/requests` tells the log (GET) and forgets it (DELETE).
+    pub serves_log: bool,
 }
 
 impl Default for Character {
@@ -134,7 +141,10 @@ impl Default for Character {
             faults: FaultPlan::None,
             fault_tuning: FaultTuning::default(),
             refuse_connections: false,
+            frames_per_write: 1,
+            tls: false,
             log_capacity: 1024,
+            serves_log: false,
         }
     }
 }

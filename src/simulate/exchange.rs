@@ -1,13 +1,13 @@
 //! One request: what it is for and how it is answered.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, SERVER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -19,19 +19,23 @@ use super::engine::{Engine, Model, Order};
 use super::fault::Fault;
 use super::generation::Wanted;
 use super::log::RequestLog;
+use super::pacer::Alarm;
 use super::refusal::{Refusal, Surface};
 use super::route::{Endpoint, Miss, resolve};
-use super::script::{Dialect, Script, Shape};
+use super::script::{Dialect, Framing, Script, Shape};
 use super::server::Shared;
-use super::stream::Wire;
+use super::stream::{Arrival, Wire};
 use super::vocabulary::Prompt;
-use super::{inventory, metrics, ollama, openai};
+use super::{inventory, log_lines, metrics, ollama, openai};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
 
 /// Identifies a probe's request.
 const REQUEST_ID_HEADER: &str = "x-llm-probe";
+
+/// Where the log is, if the character tells it. An id in the query is taken as it stands.
+const LOG_PATH: &str = "/simulate/requests";
 
 /// A longer request body is refused.
 const LARGEST_REQUEST: usize = 16 << 20;
@@ -43,7 +47,7 @@ pub(super) async fn answer(shared: Arc<Shared>, wire: Wire, request: Request<Inc
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, LARGEST_REQUEST).collect().await;
     let exchange = Exchange {
-        received: wire.last_read(),
+        arrival: wire.last_arrival(),
         shared,
         wire,
         parts,
@@ -66,7 +70,7 @@ struct Exchange {
     shared: Arc<Shared>,
     wire: Wire,
     parts: Parts,
-    received: std::time::Instant,
+    arrival: Arrival,
 }
 
 /// A generation request, read and found good.
@@ -99,6 +103,9 @@ impl Exchange {
     }
 
     async fn route(&self, body: &[u8]) -> Answer {
+        if self.shared.engine.character.serves_log && self.parts.uri.path() == LOG_PATH {
+            return Ok(self.tell_log());
+        }
         let endpoint = match resolve(self.flavor(), &self.parts.method, self.parts.uri.path()) {
             Ok(endpoint) => endpoint,
             Err(miss) => return Ok(self.missing(miss)),
@@ -202,25 +209,28 @@ impl Exchange {
         let fault = requested.unwrap_or_else(|| engine.planned_fault(number));
         let tuning = engine.character.fault_tuning;
         let delivery = Delivery {
-            received: Instant::from_std(self.received),
+            received: self.arrival.read,
             entry: self.shared.history.open(RequestLog {
                 number,
                 request_id: self.header(REQUEST_ID_HEADER).map(str::to_owned),
                 model: generate.model.name.clone(),
-                received: self.received,
+                received: self.arrival.read,
+                received_kernel: self.arrival.kernel,
                 first_token: None,
                 token_times: Vec::new(),
                 last_frame: None,
+                last_frame_written: None,
                 ended: None,
                 fault,
             }),
             wire: self.wire.clone(),
+            alarm: Alarm::new(self.shared.pacer.clone()),
         };
         if let Some(answer) = self.replaced(fault, generate.endpoint.surface()) {
             return answer;
         }
         if fault == Some(Fault::SlowHeaders) {
-            sleep_until(delivery.received + tuning.delay).await;
+            sleep_until((delivery.received + tuning.delay).into()).await;
         }
         let Generate {
             endpoint,
@@ -238,7 +248,7 @@ impl Exchange {
             wanted,
             keep_alive,
             fault,
-            received: delivery.received,
+            received: Instant::from_std(delivery.received),
         };
         let content_type = match (stream, endpoint.surface()) {
             (true, _) => dialect.framing().content_type(),
@@ -249,6 +259,7 @@ impl Exchange {
             stream,
             fault,
             tuning,
+            frames_per_write: engine.character.frames_per_write,
         };
         let preparation = prepare(Arc::clone(engine), order, dialect, shape);
         let body = if stream && self.sends_headers_first(fault) {
@@ -323,6 +334,34 @@ impl Exchange {
         self.find_model(name, Surface::Ollama).map(drop)
     }
 
+    /// The finished requests, all or those of one `?id=`; or an end to them.
+    fn tell_log(&self) -> Response<AnswerBody> {
+        let history = &self.shared.history;
+        match self.parts.method {
+            Method::GET => {
+                let mut logs = history.snapshot();
+                let query = self.parts.uri.query();
+                if let Some(id) = query.and_then(|query| query.strip_prefix("id=")) {
+                    logs.retain(|log| log.request_id.as_deref() == Some(id));
+                }
+                text(
+                    StatusCode::OK,
+                    Framing::Ndjson.content_type(),
+                    log_lines::write(&logs),
+                )
+            }
+            Method::DELETE => {
+                history.clear();
+                response(
+                    StatusCode::NO_CONTENT,
+                    Framing::Ndjson.content_type(),
+                    AnswerBody::Whole(None),
+                )
+            }
+            _ => plain(StatusCode::METHOD_NOT_ALLOWED, "GET or DELETE"),
+        }
+    }
+
     /// 404 and 405 in the words of the real ones.
     fn missing(&self, miss: Miss) -> Response<AnswerBody> {
         let (status, detail) = match miss {
@@ -366,10 +405,10 @@ fn prepare(
 }
 
 /// Waits until the first byte of the body is due, so that the headers go out with it.
-async fn prepared(preparation: Preparation, delivery: Delivery) -> ScriptedBody {
+async fn prepared(preparation: Preparation, mut delivery: Delivery) -> ScriptedBody {
     let prepared = preparation.await;
     match prepared.0.steps.first() {
-        Some(step) => sleep_until(delivery.received + step.at).await,
+        Some(step) => poll_fn(|context| delivery.poll_due(step.at, context)).await,
         // Stalls before its first byte; the slot stays taken until the client gives up.
         None => pending().await,
     }

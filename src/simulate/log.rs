@@ -8,19 +8,24 @@ use parking_lot::Mutex;
 
 use super::fault::Fault;
 
-/// One write that carried tokens.
+/// One write that carried tokens. The kernel took its last byte, and a local client could have it,
+/// between the two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenTime {
-    /// Taken right before the system call that handed the last byte of the frame to the kernel.
+    /// Taken right before the system call that handed the last byte of the frame to the kernel;
+    /// under TLS, the last byte of the record around it.
     pub at: Instant,
+    /// Taken right after that call.
+    pub written: Instant,
     /// Tokens in the frame; in an answer that is not a stream, all of them.
     pub tokens: u32,
     /// Whether the tokens are hidden reasoning.
     pub reasoning: bool,
 }
 
-/// What the simulator did for one generation request.
-#[derive(Clone, Debug)]
+/// What the simulator did for one generation request. Writes are entered once they are made, so to
+/// another thread than the simulator's an entry is complete when it has an end, and not before.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLog {
     /// Position among all generation requests, counted from zero.
     pub number: u64,
@@ -30,6 +35,9 @@ pub struct RequestLog {
     pub model: String,
     /// When the read returned that brought the end of the request.
     pub received: Instant,
+    /// When the kernel received the last segment that this read brought: how late the read was is
+    /// not in it. Absent where the kernel does not say.
+    pub received_kernel: Option<Instant>,
     /// Write of the first token, reasoning included.
     pub first_token: Option<Instant>,
     /// Every write that carried tokens, in order.
@@ -37,6 +45,8 @@ pub struct RequestLog {
     /// Latest write of the body, with tokens or without: in a stream that ended well, the
     /// terminator's. Taken as [`TokenTime::at`] is.
     pub last_frame: Option<Instant>,
+    /// The other end of that write, taken as [`TokenTime::written`] is.
+    pub last_frame_written: Option<Instant>,
     /// End of the answer, for whatever reason; absent while it is under way.
     pub ended: Option<Instant>,
     /// The fault that the request suffered.
@@ -44,7 +54,7 @@ pub struct RequestLog {
 }
 
 /// A log entry that can still change.
-pub(super) type Recording = Arc<Mutex<RequestLog>>;
+type Recording = Arc<Mutex<RequestLog>>;
 
 /// The most recent requests, oldest first. Clones share the same entries.
 #[derive(Clone, Debug)]
@@ -79,15 +89,20 @@ impl RequestHistory {
             .map(|log| log.clone())
     }
 
-    /// Adds an entry that ends when the returned guard is dropped.
-    pub(super) fn open(&self, log: RequestLog) -> OpenEntry {
+    /// Drops all entries. Requests under way go on, but will not be found.
+    pub fn clear(&self) {
+        self.entries.lock().clear();
+    }
+
+    /// Adds an entry that ends when the last of the returned guard's clones is dropped.
+    pub(super) fn open(&self, log: RequestLog) -> Arc<OpenEntry> {
         let recording = Arc::new(Mutex::new(log));
         let mut entries = self.entries.lock();
         entries.push_back(Arc::clone(&recording));
         while entries.len() > self.capacity {
             entries.pop_front();
         }
-        OpenEntry(recording)
+        Arc::new(OpenEntry(recording))
     }
 }
 
@@ -96,9 +111,14 @@ impl RequestHistory {
 pub(super) struct OpenEntry(Recording);
 
 impl OpenEntry {
-    /// The entry, for whoever stamps the writes.
-    pub(super) fn recording(&self) -> &Recording {
-        &self.0
+    /// Notes a write of the body.
+    pub(super) fn wrote(&self, token_time: TokenTime) {
+        self.0.lock().wrote(token_time);
+    }
+
+    /// Makes room for so many writes with tokens.
+    pub(super) fn expect(&self, writes: usize) {
+        self.0.lock().token_times.reserve_exact(writes);
     }
 }
 
@@ -109,9 +129,9 @@ impl Drop for OpenEntry {
 }
 
 impl RequestLog {
-    /// Notes a write of the body.
     pub(super) fn wrote(&mut self, token_time: TokenTime) {
         self.last_frame = Some(token_time.at);
+        self.last_frame_written = Some(token_time.written);
         if token_time.tokens > 0 {
             self.first_token.get_or_insert(token_time.at);
             self.token_times.push(token_time);
@@ -120,18 +140,20 @@ impl RequestLog {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn log(number: u64) -> RequestLog {
+    pub(in crate::simulate) fn log(number: u64) -> RequestLog {
         RequestLog {
             number,
             request_id: Some(format!("run-{number}")),
             model: "m".to_owned(),
             received: Instant::now(),
+            received_kernel: None,
             first_token: None,
             token_times: Vec::new(),
             last_frame: None,
+            last_frame_written: None,
             ended: None,
             fault: None,
         }
@@ -150,5 +172,7 @@ mod tests {
         assert!(history.find("run-2").unwrap().ended.is_none());
         drop(running);
         assert!(history.find("run-2").unwrap().ended.is_some());
+        history.clear();
+        assert_eq!(history.snapshot(), []);
     }
 }

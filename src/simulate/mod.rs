@@ -3,12 +3,14 @@
 //! A [`Character`] says how the runtime behaves; [`Simulator`] serves it on a socket. An answer is
 //! drawn in full when its request gets a slot, rendered to bytes with absolute deadlines counted
 //! from the arrival of the request, reshaped by a [`Fault`], and then played: each frame is one
-//! write. A late frame does not move later ones. Deadlines are met to the millisecond (the
-//! resolution of tokio's timer); [`RequestHistory`] has the true times.
+//! write. A late frame does not move later ones. [`RequestHistory`] has the true times, and
+//! [`parse_requests`] reads them in another process.
 //!
 //! Tests ask for a fault with the request header `x-simulate-fault: NAME` and find their request
 //! in the history by its `x-llm-probe` header. Every response carries `x-simulated: true`.
 
+mod anchor;
+mod arrival;
 mod body;
 mod character;
 mod distribution;
@@ -18,9 +20,11 @@ mod fault;
 mod generation;
 mod inventory;
 mod log;
+mod log_lines;
 mod metrics;
 mod ollama;
 mod openai;
+mod pacer;
 mod prefix_cache;
 mod refusal;
 mod residence;
@@ -28,6 +32,7 @@ mod route;
 mod script;
 mod server;
 mod stream;
+mod tls;
 mod vocabulary;
 
 #[cfg(test)]
@@ -45,15 +50,20 @@ pub use character::{Character, FlavorError, RuntimeFlavor};
 pub use distribution::{Distribution, DistributionError, Quantity};
 pub use fault::{Fault, FaultError, FaultPlan, FaultTuning};
 pub use log::{RequestHistory, RequestLog, TokenTime};
+pub use log_lines::{RequestsError, parse_requests};
 
+use arrival::Arrivals;
 use engine::Engine;
+use pacer::Pacer;
 use server::Shared;
+use tls::Identity;
 
 /// A simulated runtime that has its port but does not answer yet.
 #[derive(Debug)]
 pub struct Simulator {
     listener: TcpListener,
     local_addr: SocketAddr,
+    identity: Option<Identity>,
     shared: Arc<Shared>,
 }
 
@@ -62,17 +72,22 @@ impl Simulator {
     /// answered once [`Simulator::serve`] runs.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address cannot be bound, the system has no timer to spare, or no certificate can be
+    /// made for TLS.
     pub async fn bind(address: impl ToSocketAddrs, character: Character) -> io::Result<Self> {
+        let identity = character.tls.then(Identity::generate).transpose()?;
         let listener = TcpListener::bind(address).await?;
+        Arrivals::request(&listener);
         let local_addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             history: RequestHistory::new(character.log_capacity),
             engine: Arc::new(Engine::new(character)),
+            pacer: Pacer::new()?,
         });
         Ok(Self {
             listener,
             local_addr,
+            identity,
             shared,
         })
     }
@@ -80,6 +95,12 @@ impl Simulator {
     /// The bound address, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The certificate that clients must trust, as PEM, if it speaks TLS. It is new with every
+    /// simulator, and good for `localhost`, `127.0.0.1` and `::1`.
+    pub fn certificate_pem(&self) -> Option<&str> {
+        self.identity.as_ref().map(Identity::certificate_pem)
     }
 
     /// The log of generation requests. It stays readable while the simulator serves and after.
@@ -90,9 +111,16 @@ impl Simulator {
     /// Serves in tasks of the tracker until shutdown, which cuts the streams in flight at once.
     pub fn serve(self, shutdown: CancellationToken, tracker: &TaskTracker) {
         let Self {
-            listener, shared, ..
+            listener,
+            local_addr: _,
+            identity,
+            shared,
         } = self;
-        let accept = server::accept(listener, shared, shutdown, tracker.clone());
+        let pacer = shared.pacer.clone();
+        let stop = shutdown.clone();
+        tracker.spawn(async move { stop.run_until_cancelled(pacer.run()).await });
+        let tls = identity.map(Identity::into_acceptor);
+        let accept = server::accept(listener, tls, shared, shutdown, tracker.clone());
         tracker.spawn(accept);
     }
 }

@@ -120,6 +120,7 @@ pub(super) struct Shape {
     pub(super) stream: bool,
     pub(super) fault: Option<Fault>,
     pub(super) tuning: FaultTuning,
+    pub(super) frames_per_write: usize,
 }
 
 impl Script {
@@ -138,7 +139,21 @@ impl Script {
             Some(Fault::SplitFrames) => script.split(dialect.framing()),
             _ => {}
         }
+        if shape.frames_per_write > 1 {
+            script.group(shape.frames_per_write);
+        }
         script
+    }
+
+    /// Makes one write of up to so many frames of one instant, hidden reasoning apart.
+    fn group(&mut self, most: usize) {
+        let together = |one: &Step, next: &Step| {
+            let tokens = one.tokens > 0 && next.tokens > 0;
+            one.at == next.at && !(tokens && one.reasoning != next.reasoning)
+        };
+        let groups = self.steps.chunk_by(together);
+        let groups = groups.flat_map(|group| group.chunks(most));
+        self.steps = groups.map(merged).collect();
     }
 
     fn delay(&mut self, delay: Duration) {
@@ -349,17 +364,19 @@ fn hurry_opening(
     }
 }
 
-/// All writes as one, when the last is due.
+/// All writes as one, when the last is due. It counts as reasoning if all its tokens are.
 fn merged(steps: &[Step]) -> Step {
-    let bytes: Vec<u8> = steps
-        .iter()
-        .flat_map(|step| step.bytes.iter().copied())
-        .collect();
+    let mut bytes = Vec::with_capacity(steps.iter().map(|step| step.bytes.len()).sum());
+    for step in steps {
+        bytes.extend_from_slice(&step.bytes);
+    }
+    let tokens = steps.iter().filter(|step| step.tokens > 0);
+    let reasoning = tokens.clone().count() > 0 && tokens.clone().all(|step| step.reasoning);
     Step {
         at: steps.last().map_or(Duration::ZERO, |step| step.at),
         bytes: bytes.into(),
-        tokens: steps.iter().map(|step| step.tokens).sum(),
-        reasoning: false,
+        tokens: tokens.map(|step| step.tokens).sum(),
+        reasoning,
     }
 }
 

@@ -11,5 +11,6 @@ mod daemon;
 mod documents;
 mod outcomes;
 mod selftest;
+mod simulate;
 mod support;
 mod transport;

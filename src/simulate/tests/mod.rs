@@ -2,11 +2,12 @@
 
 mod answers;
 mod faults;
+mod truth;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
@@ -25,7 +26,10 @@ struct Running {
 
 impl Running {
     async fn start(character: Character) -> Self {
-        let simulator = Simulator::bind("127.0.0.1:0", character).await.unwrap();
+        Self::serve(Simulator::bind("127.0.0.1:0", character).await.unwrap())
+    }
+
+    fn serve(simulator: Simulator) -> Self {
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
         let running = Self {
             address: simulator.local_addr(),
@@ -93,7 +97,7 @@ struct Reply {
 }
 
 impl Reply {
-    async fn read(mut stream: TcpStream, patience: Duration) -> Self {
+    async fn read(mut stream: impl AsyncRead + Unpin, patience: Duration) -> Self {
         let mut reply = Self {
             bytes: Vec::new(),
             reads: Vec::new(),
@@ -135,6 +139,12 @@ impl Reply {
 
     /// The body without its transfer coding, and whether it ended as HTTP wants it.
     fn body(&self) -> (Vec<u8>, bool) {
+        let (chunks, complete) = self.chunks();
+        (chunks.concat(), complete)
+    }
+
+    /// The chunks of the transfer coding; a body with a length is one.
+    fn chunks(&self) -> (Vec<Vec<u8>>, bool) {
         let start = self
             .bytes
             .windows(4)
@@ -144,19 +154,19 @@ impl Reply {
         let head = self.head();
         if let Some(length) = head.split("content-length: ").nth(1) {
             let length: usize = length.lines().next().unwrap().trim().parse().unwrap();
-            return (rest.to_vec(), rest.len() == length);
+            return (vec![rest.to_vec()], rest.len() == length);
         }
-        let mut body = Vec::new();
+        let mut chunks = Vec::new();
         while let Some(line) = rest.windows(2).position(|two| two == b"\r\n") {
             let size =
                 usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
             if size == 0 {
-                return (body, true);
+                return (chunks, true);
             }
-            body.extend_from_slice(&rest[line + 2..line + 2 + size]);
+            chunks.push(rest[line + 2..line + 2 + size].to_vec());
             rest = &rest[line + 4 + size..];
         }
-        (body, false)
+        (chunks, false)
     }
 
     fn text(&self) -> String {
