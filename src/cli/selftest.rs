@@ -3,8 +3,11 @@
 use super::{CliError, printer};
 use crate::app::IoThread;
 use crate::base::units::{format_duration, parse_duration};
-use crate::probe::ConnectionPolicy;
-use crate::selftest::{ClockErrors, Figure, Level, Report, Settings, Summary, Threads};
+use crate::probe::{ConnectionPolicy, InstrumentSettings, Prober};
+use crate::selftest::{
+    FakeSource, Figure, Level, Pressing, ProberThread, Report, Settings, Summary,
+};
+use crate::transport::{ClockStatus, Endpoint};
 use clap::Args;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -34,12 +37,15 @@ pub(super) struct SelftestArgs {
     #[arg(long, default_value = "20ms", value_parser = delay_above_zero, value_name = "DURATION")]
     itl: Duration,
     /// Tokens of each answer, one per write
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     tokens: u32,
     /// Connect within each run instead of before it
     #[arg(long)]
     cold: bool,
-    /// Threads that keep cores busy while a level is measured
+    /// Speak TLS
+    #[arg(long)]
+    tls: bool,
+    /// Threads of this process that keep cores busy while a level is measured
     #[arg(
         long,
         default_value_t = 0,
@@ -50,9 +56,20 @@ pub(super) struct SelftestArgs {
         value_parser = clap::value_parser!(u8).range(0..=2)
     )]
     pressure: u8,
-    /// Fail (exit status 1) when, at any level, the median TTFT error is further from zero than this;
-    /// a run that fails or cannot be compared fails the test as well, other figures do not
-    #[arg(long, default_value = "5ms", value_parser = parse_duration, value_name = "DURATION")]
+    /// Let them work and rest by turns of random length, up to 300 ms
+    #[arg(long, requires = "pressure")]
+    random: bool,
+    /// Use this fake runtime instead of starting one: `sonde simulate --log-requests N` with the timing
+    /// and `--model sim-selftest`, on this machine
+    #[arg(long, value_name = "URL")]
+    fake: Option<String>,
+    /// A deliberate flaw: idle so long before each read; the test must find it
+    #[arg(long, hide = true, value_parser = delay, value_name = "DURATION")]
+    read_delay: Option<Duration>,
+    /// Fail (exit status 1) when, at any level and by any clock, the median TTFT error of untainted runs
+    /// is further from zero than this; a run that fails, cannot be compared, or is further off than it
+    /// says fails the test as well, other figures do not
+    #[arg(long, default_value = "1ms", value_parser = parse_duration, value_name = "DURATION")]
     max_error: Duration,
     /// Print everything as JSON, in seconds and bytes
     #[arg(long)]
@@ -77,19 +94,21 @@ fn delay_above_zero(text: &str) -> Result<Duration, String> {
 
 impl SelftestArgs {
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let settings = self.settings();
-        // Each side on a thread of its own, as in production.
-        let (runtime, prober) = (IoThread::start()?, IoThread::start()?);
-        let threads = Threads {
-            runtime: runtime.handle(),
-            prober: prober.handle(),
-            wakeups: prober.wakeups(),
+        let settings = self.settings()?;
+        let io = IoThread::start()?;
+        let mut prober = Prober::new(InstrumentSettings::default(), io.wakeups());
+        if let Some(delay) = self.read_delay {
+            prober.clocks = prober.clocks.with_read_delay(delay);
+        }
+        let thread = ProberThread {
+            handle: io.handle(),
+            prober,
         };
         if !self.json {
-            printer::line(opening(&settings))?;
+            printer::line(opening(&settings, thread.prober.clocks.status()))?;
         }
         let mut printed = Ok(());
-        let measuring = crate::selftest::run(settings, &threads, |level| {
+        let measuring = crate::selftest::run(settings, &thread, |level| {
             if !self.json && printed.is_ok() {
                 printed = printer::line(table(level));
             }
@@ -101,14 +120,23 @@ impl SelftestArgs {
                 Err(error) => Err(error.into()),
             },
         };
-        prober.stop();
-        runtime.stop();
+        io.stop();
         printed?;
         self.conclude(&outcome?)
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> Result<Settings, CliError> {
+        let fake = match &self.fake {
+            None => FakeSource::Spawn(std::env::current_exe()?),
+            Some(url) => {
+                let endpoint = Endpoint::parse(url);
+                let endpoint =
+                    endpoint.map_err(|error| CliError::Usage(format!("`--fake {url}` {error}")))?;
+                FakeSource::At(Box::new(endpoint))
+            }
+        };
+        Ok(Settings {
+            fake,
             concurrency: self.concurrency.iter().map(|n| *n as usize).collect(),
             runs: self.runs as usize,
             ttft: self.ttft,
@@ -118,8 +146,12 @@ impl SelftestArgs {
                 true => ConnectionPolicy::Cold,
                 false => ConnectionPolicy::Warm,
             },
-            pressure: usize::from(self.pressure),
-        }
+            tls: self.tls,
+            pressure: Pressing {
+                threads: usize::from(self.pressure),
+                random: self.random,
+            },
+        })
     }
 
     fn conclude(&self, report: &Report) -> Result<(), CliError> {
@@ -152,62 +184,77 @@ impl SelftestArgs {
         if let Some(bytes) = report.peak_rss_bytes {
             let mib = bytes as f64 / f64::from(1 << 20);
             // Writing to a string cannot fail; so everywhere below.
-            let _ = writeln!(out, "peak RSS {mib:.1} MiB, fake runtime included");
+            let _ = writeln!(out, "peak RSS {mib:.1} MiB");
         }
         for problem in problems {
             let _ = writeln!(out, "{problem}");
         }
         let limit = format_duration(self.max_error);
         let _ = match problems.is_empty() {
-            true => write!(out, "passed: median TTFT errors are within {limit}"),
+            true => write!(
+                out,
+                "passed: median TTFT errors are within {limit}, and every error bar holds"
+            ),
             false => write!(out, "failed; the limit of median TTFT errors is {limit}"),
         };
         out
     }
 }
 
-fn opening(settings: &Settings) -> String {
+fn opening(settings: &Settings, clocks: ClockStatus) -> String {
     let connection = match settings.connection {
         ConnectionPolicy::Cold => "cold",
         ConnectionPolicy::Warm => "warm",
     };
-    let pressure = match settings.pressure {
+    let tls = if settings.tls { " with TLS" } else { "" };
+    let pattern = if settings.pressure.random {
+        "now and then "
+    } else {
+        ""
+    };
+    let pressure = match settings.pressure.threads {
         0 => String::new(),
-        1 => ", beside 1 busy thread".to_owned(),
-        threads => format!(", beside {threads} busy threads"),
+        1 => format!(", beside a thread that is {pattern}busy"),
+        threads => format!(", beside {threads} threads that are {pattern}busy"),
     };
     format!(
-        "Prober against fake runtime: TTFT {}, ITL {}, {} tokens, {connection} connections{pressure}; about {} s.
-Errors are observed - true; true is when the fake hands a frame to the kernel.\n",
+        "Prober against fake runtime: TTFT {}, ITL {}, {} tokens, {connection} connections{tls}{pressure}; about {} s.
+Errors are observed - true; true is while the fake's system call hands a frame to the kernel.
+Clocks: wire {}, socket {}, user available.\n",
         format_duration(settings.ttft),
         format_duration(settings.itl),
         settings.tokens,
         settings.estimate().as_secs() + 1,
+        clocks.wire.as_str(),
+        clocks.socket.as_str(),
     )
 }
 
 /// One level, for people.
 fn table(level: &Level) -> String {
     let mut out = String::new();
-    for clock in &level.clocks {
-        let _ = writeln!(
-            out,
-            "{}, {} runs, {} tokens, clock {}",
-            level.title(),
-            clock.runs,
-            clock.writes,
-            clock.clock.as_str()
-        );
-        rows(&mut out, clock);
-    }
+    let (title, runs, tokens) = (level.title(), level.runs, level.tokens);
+    let _ = writeln!(out, "{title}, {runs} runs, {tokens} tokens");
     for (count, what) in [
         (level.failed, "runs failed"),
-        (level.unmatched, "runs could not be compared"),
-        (level.tainted, "runs are tainted, and counted in"),
+        (level.unmatched, "views of runs could not be compared"),
     ] {
         if count > 0 {
             let _ = writeln!(out, "  {count} {what}");
         }
+    }
+    errors(&mut out, level);
+    error_bars(&mut out, level);
+    let mut sure = level
+        .clocks
+        .iter()
+        .filter_map(|clock| clock.truth_resolution_seconds);
+    if let Some(call) = sure.next() {
+        let (p50, p99) = (call.p50 * 1e3, call.p99 * 1e3);
+        let _ = writeln!(
+            out,
+            "  the fake's system calls took {p50:.3} ms (p50), {p99:.3} ms (p99)"
+        );
     }
     if let Some(cpu) = level.prober_cpu_seconds_per_1000_tokens {
         let millis = cpu * 1e3;
@@ -216,46 +263,62 @@ fn table(level: &Level) -> String {
     out
 }
 
-fn rows(out: &mut String, clock: &ClockErrors) {
+fn errors(out: &mut String, level: &Level) {
     let _ = writeln!(
         out,
-        "  {:<20} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "error of", "n", "bias", "min", "p50", "p99", "max"
+        "  {:<19} {:<6} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "error of", "clock", "n", "bias", "min", "p50", "p99", "max"
     );
     for figure in Figure::ALL {
-        let (name, scale) = match figure {
+        let (mut name, scale) = match figure {
             Figure::Ttft => ("TTFT, ms", 1e3),
             Figure::TokenArrival => ("token arrival, ms", 1e3),
             Figure::Itl => ("ITL, ms", 1e3),
             Figure::Tpot => ("TPOT, ms", 1e3),
             Figure::E2e => ("E2E, ms", 1e3),
             Figure::DecodeTps => ("TPS decode, 1/s", 1.0),
-            Figure::EndToEndTps => ("TPS end to end", 1.0),
+            Figure::EndToEndTps => ("TPS end to end, 1/s", 1.0),
         };
-        if let Some(summary) = clock.errors.get(&figure) {
-            row(out, name, scale, summary);
+        for clock in &level.clocks {
+            if let Some(summary) = clock.errors.get(&figure) {
+                let label = format!("{name:<19} {:<6}", clock.clock.as_str());
+                row(out, &label, scale, summary);
+                name = "";
+            }
         }
     }
-    let _ = writeln!(out, "  from dispatch to");
-    for (name, summary) in [
-        ("request written, ms", &clock.request_written_seconds),
-        ("request received, ms", &clock.request_received_seconds),
-    ] {
-        if let Some(summary) = summary {
-            row(out, name, 1e3, summary);
-        }
-    }
-    let merged = clock.merged_writes;
-    if merged > 0 {
+}
+
+/// What the runs say of themselves.
+fn error_bars(out: &mut String, level: &Level) {
+    let _ = writeln!(
+        out,
+        "  {:<19} {:<6} {:>7} {:>9} {:>9} {:>9} {:>19}",
+        "error bars", "clock", "tainted", "bar p50", "bar max", "off/bar", "off and not tainted"
+    );
+    for clock in &level.clocks {
+        let promise = &clock.promise;
+        let Some(bars) = promise.error_bound_seconds else {
+            continue;
+        };
+        let lies = promise.beyond_limit_untainted + promise.beyond_twice_bound;
         let _ = writeln!(
             out,
-            "  {merged} tokens were read together with an earlier one"
+            "  {:<19} {:<6} {:>7} {:>9.3} {:>9.3} {:>9} {lies:>19}",
+            "",
+            clock.clock.as_str(),
+            clock.tainted,
+            bars.p50 * 1e3,
+            bars.max * 1e3,
+            promise
+                .worst_ratio
+                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
         );
     }
 }
 
-fn row(out: &mut String, name: &str, scale: f64, summary: &Summary) {
-    let _ = write!(out, "  {name:<20} {:>7}", summary.count);
+fn row(out: &mut String, label: &str, scale: f64, summary: &Summary) {
+    let _ = write!(out, "  {label} {:>7}", summary.count);
     for value in [
         summary.mean,
         summary.min,

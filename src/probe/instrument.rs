@@ -4,7 +4,7 @@ use super::observation::{Instrument, Taint};
 use super::settings::InstrumentSettings;
 use super::stream::Answer;
 use crate::measure::timeline::Moments;
-use crate::transport::{ClockKind, Stamps};
+use crate::transport::{ClockChoice, ClockKind, Stamps};
 use std::time::{Duration, Instant};
 
 /// What no clock here can see: the way of a packet through the stack below the kernel's stamp, and of a
@@ -55,10 +55,10 @@ impl Clocked {
         beginning: Beginning,
         answer: Option<&Answer>,
         stamps: Option<&Stamps<'_>>,
-        settings: &InstrumentSettings,
+        choice: ClockChoice,
     ) -> Self {
         let seen = stamps.and_then(|stamps| {
-            let mut candidates = settings.clock.candidates();
+            let mut candidates = choice.candidates();
             candidates.find_map(|clock| Self::by(clock, beginning, answer, stamps))
         });
         seen.unwrap_or_else(|| Self {

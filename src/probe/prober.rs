@@ -71,25 +71,45 @@ impl Prober {
     /// Runs a probe once. Whatever happens is in the observation.
     pub async fn run(&self, probe: &Probe, context: RunContext) -> Observation {
         let mut run = Run::new(self, probe, &context);
-        let attempt = run.attempt();
-        let verdict = tokio::select! {
+        let verdict = Self::attempt(&mut run, &context).await;
+        let observation = run.conclude(&verdict);
+        if verdict.is_ok() {
+            Self::keep(run, probe).await;
+        }
+        observation
+    }
+
+    /// Runs a probe once and tells of the run by every clock that saw all of it, best first: what
+    /// differs between them is the clock's doing. For self-tests.
+    pub async fn run_by_every_clock(&self, probe: &Probe, context: RunContext) -> Vec<Observation> {
+        let mut run = Run::new(self, probe, &context);
+        let verdict = Self::attempt(&mut run, &context).await;
+        let observations = run.conclude_by_every_clock(&verdict);
+        if verdict.is_ok() {
+            Self::keep(run, probe).await;
+        }
+        observations
+    }
+
+    async fn attempt(run: &mut Run<'_>, context: &RunContext) -> Result<(), Failed> {
+        tokio::select! {
             biased;
             () = context.cancel.cancelled() => {
                 Err(Failed::new(Outcome::Cancelled, "the daemon was told to stop"))
             }
-            verdict = attempt => verdict,
-        };
-        let warm = verdict.is_ok() && run.is_warm();
-        let (observation, connection) = run.conclude(verdict);
-        if let Some(connection) = connection.filter(|_| warm) {
+            verdict = run.attempt() => verdict,
+        }
+    }
+
+    async fn keep(run: Run<'_>, probe: &Probe) {
+        if let Some(connection) = run.into_warm_connection() {
             keep(probe, connection).await;
         }
-        observation
     }
 
     /// The record of a run that was dropped before it could end.
     pub fn aborted(&self, probe: &Probe, context: &RunContext) -> Observation {
         let failed = Failed::new(Outcome::Internal, "the run was dropped before its end");
-        Run::new(self, probe, context).conclude(Err(failed)).0
+        Run::new(self, probe, context).conclude(&Err(failed))
     }
 }

@@ -8,12 +8,12 @@ use super::settings::{ConnectionPolicy, Probe};
 use super::stream::{Answer, Failed, Reading};
 use super::verdict::{before_head, outcome_of, within_body};
 use crate::base::clock::wall_now;
-use crate::measure::delta::ServerTimings;
 use crate::measure::latency::{Count, Latency, Span};
 use crate::measure::tokens::TokenCounts;
 use crate::runtime::{EncodeInput, EncodedRequest};
 use crate::transport::{
-    Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, Stamps, build_request,
+    ClockChoice, ClockKind, Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, Stamps,
+    build_request,
 };
 use crate::wire::Framing;
 use crate::workload::Prompt;
@@ -133,11 +133,6 @@ impl<'a> Run<'a> {
     fn dispatched(&mut self) {
         self.queued.at_dispatch = self.prober.clocks.run_queue_delay();
         self.dispatch = Some(Instant::now());
-    }
-
-    /// Whether its connection may serve the next run.
-    pub(super) fn is_warm(&self) -> bool {
-        self.connection == ConnectionState::Warm
     }
 
     /// Prompts of an exact length take a tokenizer some milliseconds, which other probes on this
@@ -335,37 +330,67 @@ impl<'a> Run<'a> {
         said.verdict(answer.body_bytes, assertion, self.count().as_ref())
     }
 
-    /// The record of the run, and its connection.
-    pub(super) fn conclude(
-        mut self,
-        verdict: Result<(), Failed>,
-    ) -> (Observation, Option<Connection>) {
+    /// The record of the run, by the best clock that saw all of it.
+    pub(super) fn conclude(&self, verdict: &Result<(), Failed>) -> Observation {
         let now = Instant::now();
+        let stamps = self.link.as_ref().map(Connection::stamps);
+        self.learn(self.count());
+        self.observation(verdict, now, stamps.as_ref(), self.prober.settings.clock)
+    }
+
+    /// The same run by each clock that saw all of it: what differs is the clock's doing.
+    pub(super) fn conclude_by_every_clock(&self, verdict: &Result<(), Failed>) -> Vec<Observation> {
+        let now = Instant::now();
+        let stamps = self.link.as_ref().map(Connection::stamps);
+        let by = |clock| {
+            let choice = ClockChoice::Best(clock);
+            let observation = self.observation(verdict, now, stamps.as_ref(), choice);
+            (observation.instrument.clock == clock).then_some(observation)
+        };
+        ClockKind::ALL.into_iter().filter_map(by).collect()
+    }
+
+    /// Its connection, if that may serve the next run.
+    pub(super) fn into_warm_connection(self) -> Option<Connection> {
+        self.link
+            .filter(|_| self.connection == ConnectionState::Warm)
+    }
+
+    fn observation(
+        &self,
+        verdict: &Result<(), Failed>,
+        now: Instant,
+        stamps: Option<&Stamps<'_>>,
+        choice: ClockChoice,
+    ) -> Observation {
         let (outcome, failure) = match verdict {
             Ok(()) => (Outcome::Success, None),
             Err(failed) => {
                 let status = failed.status.or(self.status);
-                let message = failed.message;
+                let message = failed.message.clone();
                 (failed.outcome, Some(Failure { message, status }))
             }
         };
         let tokens = self.count();
-        self.learn(tokens);
-        let link = self.link.take();
-        let stamps = link.as_ref().map(Connection::stamps);
-        let beginning = self.beginning(link.as_ref());
-        let settings = &self.prober.settings;
-        let clocked = Clocked::best(beginning, self.answer.as_ref(), stamps.as_ref(), settings);
+        let beginning = self.beginning();
+        let mut clocked = Clocked::best(beginning, self.answer.as_ref(), stamps, choice);
         // A good answer ends with its last byte, a failure when it is known to be one.
         let end = match outcome.is_success() {
             true => clocked.end.unwrap_or(now),
             false => now,
         };
         let latency = self.latency(&clocked, end, tokens);
-        let instrument = self.instrument(beginning, &clocked, stamps.as_ref(), outcome, &latency);
-        let phases = self.phases(&clocked, end);
-        let stamp_delays = stamps.map_or_else(Vec::new, |stamps| stamps.delays().collect());
-        let mut observation = Observation {
+        let instrument = self.instrument(&clocked, stamps, outcome, &latency);
+        let streamed = self.probe.scenario.settings.stream;
+        let (gaps, tokens_per_arrival) = match streamed {
+            true => (
+                std::mem::take(&mut clocked.moments.gaps),
+                std::mem::take(&mut clocked.moments.tokens_per_arrival),
+            ),
+            false => (Vec::new(), Vec::new()),
+        };
+        let said = self.answer.as_ref().map(Answer::said);
+        Observation {
             run_id: self.run_id,
             labels: self.probe.labels.clone(),
             trigger: self.context.trigger,
@@ -374,56 +399,45 @@ impl<'a> Run<'a> {
             dispatched: clocked.start,
             outcome,
             failure,
-            streamed: self.probe.scenario.settings.stream,
+            streamed,
             connection: self.connection,
             reused: self.reused,
-            phases,
+            phases: self.phases(&clocked, end),
             latency,
             duration: end.saturating_duration_since(self.context.intended),
-            gaps: Vec::new(),
-            tokens_per_arrival: Vec::new(),
+            gaps,
+            tokens_per_arrival,
             tokens,
-            server: ServerTimings::default(),
-            finish_reason: None,
-            response_model: None,
-            body_bytes: 0,
+            server: said.map(|said| said.server).unwrap_or_default(),
+            finish_reason: said.and_then(|said| said.finish.clone()),
+            response_model: said.and_then(|said| said.model.clone()),
+            body_bytes: self.answer.as_ref().map_or(0, |answer| answer.body_bytes),
             instrument,
-            stamp_delays,
-            answer: None,
-        };
-        if let Some(answer) = self.answer.take() {
-            observation.body_bytes = answer.body_bytes;
-            let said = answer.into_said();
-            observation.server = said.server;
-            observation.finish_reason = said.finish;
-            observation.response_model = said.model;
-            observation.answer = self.context.keep_answer.then_some(said.visible);
-            if observation.streamed {
-                observation.gaps = clocked.moments.gaps;
-                observation.tokens_per_arrival = clocked.moments.tokens_per_arrival;
-            }
+            stamp_delays: stamps.map_or_else(Vec::new, |stamps| stamps.delays().collect()),
+            answer: said
+                .filter(|_| self.context.keep_answer)
+                .map(|said| said.visible.clone()),
         }
-        (observation, link)
     }
 
-    fn beginning(&self, link: Option<&Connection>) -> Beginning {
+    fn beginning(&self) -> Beginning {
         Beginning {
             dispatch: self.dispatch.unwrap_or(self.started),
             dns: self.dial.dns,
             cold: self.connection == ConnectionState::Cold,
             ready: self.ready,
-            written: link.and_then(Connection::request_written),
+            written: self.link.as_ref().and_then(Connection::request_written),
         }
     }
 
     fn instrument(
         &self,
-        beginning: Beginning,
         clocked: &Clocked,
         stamps: Option<&Stamps<'_>>,
         outcome: Outcome,
         latency: &Latency,
     ) -> Instrument {
+        let beginning = self.beginning();
         let settings = &self.prober.settings;
         let since = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
         let at_dispatch = self.queued.at_dispatch;
@@ -488,9 +502,9 @@ impl<'a> Run<'a> {
     fn phases(&self, clocked: &Clocked, end: Instant) -> Phases {
         let between =
             |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
-        let ready = self.ready.map(|ready| match self.is_warm() {
-            true => clocked.start,
-            false => ready,
+        let ready = self.ready.map(|ready| match self.connection {
+            ConnectionState::Warm => clocked.start,
+            ConnectionState::Cold => ready,
         });
         Phases {
             schedule: Some(

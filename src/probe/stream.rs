@@ -142,11 +142,6 @@ impl Answer {
     pub(super) fn said(&self) -> &Reader {
         &self.reader
     }
-
-    /// What the frames have said.
-    pub(super) fn into_said(self) -> Reader {
-        self.reader
-    }
 }
 
 impl Reader {

@@ -1,11 +1,12 @@
 //! What measuring costs, and company that makes it harder.
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// CPU time of the calling thread since it began.
 pub(super) fn thread_cpu() -> Duration {
@@ -29,6 +30,18 @@ fn high_water_mark(status: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// What keeps cores busy: threads of this process that do nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pressing {
+    /// How many.
+    pub threads: usize,
+    /// Whether each works and rests by turns of random length instead of always working.
+    pub random: bool,
+}
+
+/// Longest turn of random pressure: three periods of the usual CPU quota.
+const LONGEST_TURN: Duration = Duration::from_millis(300);
+
 /// Threads that keep cores busy until dropped.
 pub(super) struct Pressure {
     stop: Arc<AtomicBool>,
@@ -36,24 +49,35 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Starts so many.
-    pub(super) fn start(threads: usize) -> io::Result<Self> {
+    /// Starts them.
+    pub(super) fn start(pressing: Pressing) -> io::Result<Self> {
         let mut pressure = Self {
             stop: Arc::default(),
             threads: Vec::new(),
         };
-        for _ in 0..threads {
+        for _ in 0..pressing.threads {
             let stop = pressure.stop.clone();
             let busy = std::thread::Builder::new()
                 .name("pressure".to_owned())
-                .spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        std::hint::spin_loop();
-                    }
-                })?;
+                .spawn(move || press(&stop, pressing.random))?;
             pressure.threads.push(busy);
         }
         Ok(pressure)
+    }
+}
+
+fn press(stop: &AtomicBool, random: bool) {
+    while !stop.load(Ordering::Relaxed) {
+        let turn = LONGEST_TURN.mul_f64(rand::random());
+        let began = Instant::now();
+        while began.elapsed() < turn && !stop.load(Ordering::Relaxed) {
+            for _ in 0..1000 {
+                std::hint::spin_loop();
+            }
+        }
+        if random {
+            std::thread::sleep(LONGEST_TURN.mul_f64(rand::random()));
+        }
     }
 }
 
@@ -80,7 +104,11 @@ mod tests {
 
     #[test]
     fn pressure_ends_when_dropped() {
-        let pressure = Pressure::start(2).unwrap();
+        let pressing = Pressing {
+            threads: 2,
+            random: true,
+        };
+        let pressure = Pressure::start(pressing).unwrap();
         let stop = pressure.stop.clone();
         assert_eq!(pressure.threads.len(), 2);
         drop(pressure);

@@ -1,25 +1,22 @@
-//! Runs the levels: a fresh fake runtime for each, and as many streams at it as the level says.
+//! Runs the levels: as many streams at the fake runtime as the level says.
 
-use super::Settings;
 use super::cost::{Pressure, peak_rss, thread_cpu};
+use super::fake::Fake;
 use super::report::{Level, Report};
+use super::{SelftestError, Settings};
 use crate::base::build::VERSION;
 use crate::probe::{
-    Assertion, InstrumentSettings, Limits, Observation, Probe, Prober, RunContext, Scenario,
-    ScenarioSettings, Target, TargetSettings, Timeouts,
+    Assertion, Limits, Observation, Probe, Prober, RunContext, Scenario, ScenarioSettings, Target,
+    TargetSettings, Timeouts,
 };
 use crate::runtime::{Generation, Operation, find};
-use crate::simulate::{Character, Distribution, RequestHistory, RuntimeFlavor, Simulator};
-use crate::transport::{Dialer, Endpoint, EndpointError, TlsError, Wakeups};
-use crate::workload::{CachePolicy, WorkloadError, WorkloadSettings};
+use crate::workload::{CachePolicy, WorkloadSettings};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::task::{JoinError, JoinSet};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// The dialect of the test. What it costs to read differs little between dialects.
 const DIALECT: &str = "vllm";
@@ -29,55 +26,29 @@ const LEAD: Duration = Duration::from_millis(20);
 /// How much longer than planned the fake may take before a run counts as failed. Generous: a late
 /// run is a finding, and a failed one has no figures.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Beyond the answer: room for the prompt.
-const PROMPT_TOKENS: u32 = 1024;
 
-/// Where the two sides run. Each must be a runtime of one thread, and not the other's.
+/// The prober, and the runtime of one thread that it is made for.
 #[derive(Clone, Debug)]
-pub struct Threads {
-    /// The fake runtime's.
-    pub runtime: Handle,
-    /// The prober's.
-    pub prober: Handle,
-    /// The prober's thread's waits for a CPU.
-    pub wakeups: Arc<Wakeups>,
-}
-
-/// Why a self-test cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum SelftestError {
-    /// No port, or no thread for the pressure.
-    #[error("the system refuses what the self-test needs: {0}")]
-    System(#[from] std::io::Error),
-    /// A task has panicked.
-    #[error("a part of the self-test has failed: {0}")]
-    Task(#[from] JoinError),
-    /// Our own dialect is not there.
-    #[error("there is no runtime `{DIALECT}`")]
-    Dialect,
-    /// See [`EndpointError`].
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// See [`TlsError`].
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// See [`WorkloadError`].
-    #[error(transparent)]
-    Workload(#[from] WorkloadError),
+pub struct ProberThread {
+    /// Where to run.
+    pub handle: Handle,
+    /// What is tested.
+    pub prober: Prober,
 }
 
 /// Measures level after level, and hands each to `done` as soon as it is there.
 ///
 /// # Errors
-/// When the system refuses a port or a thread. Failed runs are no error: the report has them.
+/// When the system refuses a process or a thread. Failed runs are no error: the report has them.
 pub async fn run(
     settings: Settings,
-    threads: &Threads,
+    thread: &ProberThread,
     mut done: impl FnMut(&Level),
 ) -> Result<Report, SelftestError> {
+    let fake = Fake::start(&settings, MODEL).await?;
     let mut levels = Vec::with_capacity(settings.concurrency.len());
     for concurrency in &settings.concurrency {
-        let level = measure(&settings, threads, *concurrency).await?;
+        let level = measure(&settings, &fake, thread, *concurrency).await?;
         done(&level);
         levels.push(level);
     }
@@ -93,17 +64,16 @@ pub async fn run(
 
 async fn measure(
     settings: &Settings,
-    threads: &Threads,
+    fake: &Fake,
+    thread: &ProberThread,
     concurrency: usize,
 ) -> Result<Level, SelftestError> {
+    fake.forget().await?;
     let runs = settings.runs_per_stream(concurrency);
-    let character = character(settings, concurrency, runs);
-    let fake = Fake::start(&threads.runtime, character).await?;
-    let target = Arc::new(target(fake.address)?);
+    let target = Arc::new(target(fake)?);
     let scenario = Arc::new(Scenario::build(scenario(settings))?);
-    let prober = Prober::new(InstrumentSettings::default(), threads.wakeups.clone());
     let pressure = Pressure::start(settings.pressure)?;
-    let cpu_before = threads.prober.spawn(async { thread_cpu() }).await?;
+    let cpu_before = thread.handle.spawn(async { thread_cpu() }).await?;
     let start = Instant::now() + LEAD;
     let mut streams = JoinSet::new();
     for number in 0..concurrency {
@@ -112,26 +82,29 @@ async fn measure(
             start: start + settings.itl.mul_f64(number as f64 / concurrency as f64),
             period: settings.itl,
         };
-        streams.spawn_on(stream(prober.clone(), probe, pace, runs), &threads.prober);
+        streams.spawn_on(
+            stream(thread.prober.clone(), probe, pace, runs),
+            &thread.handle,
+        );
     }
     let mut observations = Vec::with_capacity(concurrency * runs);
     while let Some(stream) = streams.join_next().await {
         observations.extend(stream?);
     }
-    let cpu = threads.prober.spawn(async { thread_cpu() }).await?;
+    let cpu = thread.handle.spawn(async { thread_cpu() }).await?;
     drop(pressure);
     let spent = cpu.saturating_sub(cpu_before);
-    let logs = fake.requests.snapshot();
+    let logs = fake.requests(observations.len()).await?;
     Ok(Level::of(concurrency, &observations, logs, spent))
 }
 
-/// Runs one after the other, each at its place in the spread.
-async fn stream(prober: Prober, probe: Probe, pace: Pace, runs: usize) -> Vec<Observation> {
+/// Runs one after the other, each at its place in the spread; each as every clock saw it.
+async fn stream(prober: Prober, probe: Probe, pace: Pace, runs: usize) -> Vec<Vec<Observation>> {
     let mut observations = Vec::with_capacity(runs);
     for _ in 0..runs {
         tokio::time::sleep_until(pace.next(Instant::now()).into()).await;
         let context = RunContext::on_demand(CancellationToken::new());
-        observations.push(prober.run(&probe, context).await);
+        observations.push(prober.run_by_every_clock(&probe, context).await);
     }
     observations
 }
@@ -155,59 +128,17 @@ impl Pace {
     }
 }
 
-/// A fake runtime that ends when dropped.
-struct Fake {
-    address: SocketAddr,
-    requests: RequestHistory,
-    _stop: DropGuard,
-}
-
-impl Fake {
-    async fn start(thread: &Handle, character: Character) -> Result<Self, SelftestError> {
-        let stop = CancellationToken::new();
-        let serve = stop.clone();
-        let started = thread.spawn(async move {
-            let simulator = Simulator::bind("127.0.0.1:0", character).await?;
-            let told = (simulator.local_addr(), simulator.requests());
-            simulator.serve(serve, &TaskTracker::new());
-            std::io::Result::Ok(told)
-        });
-        let (address, requests) = started.await??;
-        Ok(Self {
-            address,
-            requests,
-            _stop: stop.drop_guard(),
-        })
-    }
-}
-
-fn character(settings: &Settings, concurrency: usize, runs: usize) -> Character {
-    Character {
-        name: "selftest".to_owned(),
-        models: vec![MODEL.to_owned()],
-        flavor: RuntimeFlavor::Vllm,
-        ttft: Distribution::Constant(settings.ttft),
-        itl: Distribution::Constant(settings.itl),
-        output_tokens: Distribution::Constant(settings.tokens),
-        context_tokens: settings.tokens.saturating_add(PROMPT_TOKENS),
-        slots: concurrency,
-        log_capacity: concurrency * runs,
-        ..Character::default()
-    }
-}
-
-fn target(address: SocketAddr) -> Result<Target, SelftestError> {
-    let runtime = find(DIALECT).ok_or(SelftestError::Dialect)?;
-    let endpoint = Endpoint::parse(&format!("http://{address}"))?;
+fn target(fake: &Fake) -> Result<Target, SelftestError> {
+    let runtime = find(DIALECT).ok_or(SelftestError::Dialect(DIALECT))?;
     let model: Arc<str> = Arc::from(MODEL);
     Ok(Target {
         runtime,
         model: model.clone(),
-        dialer: Dialer::new(&endpoint)?,
+        dialer: fake.dialer(),
         settings: TargetSettings {
             name: Arc::from("selftest"),
             runtime: Some(runtime),
-            endpoint,
+            endpoint: fake.endpoint.clone(),
             model: Some(model),
             labels: BTreeMap::new(),
             max_in_flight: 1,

@@ -1,6 +1,6 @@
 //! One run beside the fake runtime's own log of it. Pure.
 
-use crate::probe::Observation;
+use crate::probe::{ConnectionState, Observation};
 use crate::simulate::{RequestLog, TokenTime};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -51,15 +51,16 @@ impl Figure {
 pub struct Joined {
     /// Signed errors; durations in seconds.
     pub errors: Vec<(Figure, f64)>,
-    /// Dispatch to the return of the prober's write of the request, in seconds; connecting is inside
-    /// where it is cold. No error: the most by which the dispatch can have been stamped too early.
-    pub request_written: Option<f64>,
-    /// Dispatch to the return of the fake's read that brought the end of the request, in seconds.
-    /// The same bound by the other side's word, the fake's own queue included.
-    pub request_received: f64,
+    /// The largest error of any latency of the run: TTFT, E2E, or from the beginning to any token, in
+    /// seconds and without its sign.
+    pub largest: f64,
+    /// How long the fake's system call of each write took, in seconds: the truth's own resolution.
+    pub resolution: Vec<f64>,
+    /// The fake's read that brought the end of the request, after the kernel had received it, in seconds.
+    pub received_late: Option<f64>,
     /// Writes with tokens.
     pub writes: usize,
-    /// Writes that shared a read with an earlier one, so that the gap between them was lost.
+    /// Writes that shared an arrival with an earlier one, so that the gap between them was lost.
     pub merged: usize,
 }
 
@@ -82,6 +83,31 @@ pub enum Mismatch {
     },
 }
 
+/// What a perfect observer would have seen: an instant within a system call.
+#[derive(Clone, Copy, Debug)]
+struct Truth {
+    from: Instant,
+    to: Instant,
+}
+
+impl Truth {
+    fn of(write: &TokenTime) -> Self {
+        Self {
+            from: write.at,
+            to: write.written,
+        }
+    }
+
+    /// How far outside the instant was stamped, in seconds.
+    fn error(self, stamp: Instant) -> f64 {
+        match stamp {
+            stamp if stamp < self.from => signed(stamp, self.from),
+            stamp if stamp > self.to => signed(stamp, self.to),
+            _ => 0.0,
+        }
+    }
+}
+
 /// Compares a good run with the fake's log of it.
 ///
 /// # Errors
@@ -91,35 +117,37 @@ pub fn join(run: &Observation, log: &RequestLog) -> Result<Joined, Mismatch> {
     let (Some(first), Some(last)) = (writes.first(), writes.last()) else {
         return Err(Mismatch::Empty);
     };
-    let (Some(first_token), Some(end)) = (run.latency.first_token, log.last_frame) else {
+    let (Some(first_token), Some(from), Some(to)) = (
+        run.latency.first_token,
+        log.last_frame,
+        log.last_frame_written,
+    ) else {
         return Err(Mismatch::Empty);
     };
+    let end = Truth { from, to };
+    let start = true_start(run, log);
+    // A beginning stamped early makes every latency too large.
+    let early = signed(start, run.dispatched);
     let arrivals = arrivals(run.dispatched + first_token, &run.gaps);
     let groups = group(&run.tokens_per_arrival, writes)?;
     if arrivals.len() != groups.len() {
         return Err(mismatch(&run.tokens_per_arrival, writes));
     }
-    let mut errors = vec![(Figure::Ttft, signed(run.dispatched + first_token, first.at))];
+    let ttft = early + Truth::of(first).error(run.dispatched + first_token);
+    let e2e = early + end.error(run.dispatched + run.latency.inference);
+    let mut errors = vec![(Figure::Ttft, ttft), (Figure::E2e, e2e)];
+    let mut largest = ttft.abs().max(e2e.abs());
     for (at, group) in arrivals.iter().zip(&groups) {
-        let late = group.iter().map(|write| signed(*at, write.at));
-        errors.extend(late.map(|error| (Figure::TokenArrival, error)));
+        for error in group.iter().map(|write| Truth::of(write).error(*at)) {
+            errors.push((Figure::TokenArrival, error));
+            largest = largest.max((early + error).abs());
+        }
     }
-    let completed: Vec<Instant> = groups
-        .iter()
-        .filter_map(|group| group.last().map(|write| write.at))
-        .collect();
-    for (gap, (from, to)) in run
-        .gaps
-        .iter()
-        .zip(completed.iter().zip(completed.iter().skip(1)))
-    {
-        errors.push((Figure::Itl, gap.as_secs_f64() - signed(*to, *from)));
-    }
+    errors.extend(gap_errors(&arrivals, &groups));
     let tokens: u64 = writes.iter().map(|write| u64::from(write.tokens)).sum();
-    let inference = signed(end, run.dispatched);
-    let decode = signed(last.at, first.at);
-    errors.push((Figure::E2e, run.latency.inference.as_secs_f64() - inference));
     let steps = tokens.saturating_sub(1) as f64;
+    let inference = signed(end.from, start);
+    let decode = signed(last.at, first.at);
     if let Some(observed) = run.latency.per_output_token.filter(|_| steps > 0.0) {
         errors.push((Figure::Tpot, observed.as_secs_f64() - decode / steps));
     }
@@ -129,20 +157,38 @@ pub fn join(run: &Observation, log: &RequestLog) -> Result<Joined, Mismatch> {
     if let Some(observed) = run.latency.end_to_end_tps.filter(|_| inference > 0.0) {
         errors.push((Figure::EndToEndTps, observed - tokens as f64 / inference));
     }
+    let took = |write: &TokenTime| signed(write.written, write.at);
     Ok(Joined {
         errors,
-        request_written: request_written(run),
-        request_received: signed(log.received, run.dispatched),
+        largest,
+        resolution: writes.iter().map(took).collect(),
+        received_late: log
+            .received_kernel
+            .map(|kernel| signed(log.received, kernel)),
         writes: writes.len(),
         merged: writes.len().saturating_sub(groups.len()),
     })
 }
 
-/// The phase `wait` lies between the return of the write and the first byte.
-fn request_written(run: &Observation) -> Option<f64> {
-    let first_byte = run.latency.first_byte?;
-    let written = first_byte.saturating_sub(run.phases.wait?);
-    Some(written.as_secs_f64())
+/// When the request left: on loopback, when the fake's kernel received it. A cold run begins before
+/// there is a request, so there the prober's word has to do.
+fn true_start(run: &Observation, log: &RequestLog) -> Instant {
+    match (run.connection, log.received_kernel) {
+        (ConnectionState::Warm, Some(kernel)) => kernel,
+        _ => run.dispatched,
+    }
+}
+
+/// The errors of gaps between arrivals. Where an arrival merged several writes, the true gap is that
+/// between the last writes of either.
+fn gap_errors(arrivals: &[Instant], groups: &[&[TokenTime]]) -> Vec<(Figure, f64)> {
+    let late = arrivals.iter().zip(groups).filter_map(|(at, group)| {
+        let write = group.last()?;
+        Some(Truth::of(write).error(*at))
+    });
+    let late: Vec<f64> = late.collect();
+    let pairs = late.iter().zip(late.iter().skip(1));
+    pairs.map(|(from, to)| (Figure::Itl, to - from)).collect()
 }
 
 /// When each arrival was stamped.
@@ -222,8 +268,6 @@ pub(super) mod tests {
         let [first, .., last, end] = written;
         run.outcome = Outcome::Success;
         run.failure = None;
-        run.latency.first_byte = Some(first + late);
-        run.phases.wait = Some(first + late - ms(1));
         run.latency.first_token = Some(first + late);
         run.latency.inference = end + late;
         run.latency.per_output_token = Some((last - first) / 3);
@@ -269,8 +313,8 @@ pub(super) mod tests {
             assert!(errors.iter().all(|error| *error == 0), "{figure:?}");
         }
         assert_eq!((joined.writes, joined.merged), (4, 0));
-        assert_eq!(joined.request_written, Some(0.001));
-        assert_eq!(joined.request_received, 0.002);
+        assert_eq!(joined.largest, 0.0);
+        assert_eq!(joined.received_late, None);
     }
 
     #[test]
@@ -315,6 +359,34 @@ pub(super) mod tests {
             errors_in_us(&joined, Figure::TokenArrival),
             [0, 21_000, 1000, 0]
         );
+    }
+
+    #[test]
+    fn a_stamp_within_the_system_call_has_no_error() {
+        let (run, mut log) = run(ms(1));
+        for write in &mut log.token_times {
+            write.written += ms(3);
+        }
+        log.last_frame_written = log.last_frame_written.map(|at| at + ms(3));
+        let joined = join(&run, &log).unwrap();
+        assert_eq!(errors_in_us(&joined, Figure::Ttft), [0]);
+        assert_eq!(joined.largest, 0.0);
+        assert_eq!(joined.resolution, [0.003; 4]);
+    }
+
+    #[test]
+    fn a_request_that_left_later_than_stamped_makes_every_latency_too_large() {
+        let (mut run, mut log) = run(Duration::ZERO);
+        log.received_kernel = Some(run.dispatched + ms(9));
+        run.connection = ConnectionState::Warm;
+        let joined = join(&run, &log).unwrap();
+        assert_eq!(errors_in_us(&joined, Figure::Ttft), [9000]);
+        assert_eq!(errors_in_us(&joined, Figure::E2e), [9000]);
+        assert_eq!(errors_in_us(&joined, Figure::TokenArrival), [0; 4]);
+        assert!((joined.largest - 0.009).abs() < 1e-9);
+        run.connection = ConnectionState::Cold;
+        let joined = join(&run, &log).unwrap();
+        assert_eq!(errors_in_us(&joined, Figure::Ttft), [0]);
     }
 
     #[test]

@@ -1,28 +1,85 @@
 //! The prober against the fake runtime on this machine: how far off are its figures?
 //!
-//! The fake runtime notes when it hands each frame to the kernel, on the clock that the prober
-//! stamps its reads with. Run by run, what the prober reports is compared with what it would have
-//! reported had it seen every frame at that instant. So the error holds everything from the fake's
-//! system call to the prober's stamp: loopback, wake-up, our own queueing; and nothing is taken off
-//! for that. Where the interval begins, at dispatch, is the prober's own word; the return of its write
-//! and the arrival of the request at the fake bound how wrong that can be.
+//! The fake runs as a process of its own and notes when it hands each frame to the kernel, on the
+//! clock that the prober stamps by; and when the kernel received each request. Run by run and clock by
+//! clock, what the prober reports is compared with what it would have reported had it seen everything at
+//! that instant. So the error holds all of the way from the fake's system call to the stamp, and
+//! nothing is taken off for that. A system call takes some microseconds: a stamp within them has no
+//! error. Of a cold run the beginning is the prober's own word.
+//!
+//! Every run also states how far off it may be. A run that is further off than its limit and not
+//! tainted, or further than twice its own error bar, breaks the instrument's promise, and fails the test.
 
 mod cost;
 mod drive;
+mod fake;
 mod join;
 mod report;
 
-pub use drive::{SelftestError, Threads, run};
+pub use cost::Pressing;
+pub use drive::{ProberThread, run};
+pub use fake::FakeSource;
 pub use join::{Figure, Joined, Mismatch, join};
-pub use report::{ClockErrors, Level, Report, Summary};
+pub use report::{ClockErrors, Level, Promise, Report, Summary};
 
 use crate::probe::ConnectionPolicy;
+use crate::simulate::RequestsError;
+use crate::transport::{DialError, EndpointError, ExchangeError, RequestError, TlsError};
+use crate::workload::WorkloadError;
+use http::StatusCode;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
+use tokio::task::JoinError;
+
+/// Why a self-test cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SelftestError {
+    /// No process, no port, or no thread for the pressure.
+    #[error("the system refuses what the self-test needs: {0}")]
+    System(#[from] std::io::Error),
+    /// A task has panicked.
+    #[error("a part of the self-test has failed: {0}")]
+    Task(#[from] JoinError),
+    /// Our own dialect is not there.
+    #[error("there is no runtime `{0}`")]
+    Dialect(&'static str),
+    /// The fake did not start as it should.
+    #[error("the fake runtime gives no address but `{0}`")]
+    NoAddress(String),
+    /// The fake does not tell what it did.
+    #[error(
+        "the fake runtime answers HTTP {0} instead of its log\nhint: start it with `--log-requests`"
+    )]
+    NoLog(StatusCode),
+    /// See [`RequestsError`].
+    #[error(transparent)]
+    Log(#[from] RequestsError),
+    /// See [`EndpointError`].
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// See [`RequestError`].
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// See [`DialError`].
+    #[error("the fake runtime cannot be reached: {0}")]
+    Dial(#[from] DialError),
+    /// See [`ExchangeError`].
+    #[error("the fake runtime's log cannot be read: {0}")]
+    Exchange(#[from] ExchangeError),
+    /// See [`TlsError`].
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// See [`WorkloadError`].
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+}
 
 /// What is measured, and under which circumstances.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
+    /// Where the fake runtime comes from.
+    #[serde(skip)]
+    pub fake: FakeSource,
     /// Streams at the same time, level by level.
     #[serde(skip)]
     pub concurrency: Vec<usize>,
@@ -39,8 +96,10 @@ pub struct Settings {
     pub tokens: u32,
     /// Whether connecting is part of each run.
     pub connection: ConnectionPolicy,
-    /// Threads of this process that do nothing but keep a core busy while a level is measured.
-    pub pressure: usize,
+    /// Over TLS.
+    pub tls: bool,
+    /// What keeps cores busy while a level is measured.
+    pub pressure: Pressing,
 }
 
 impl Settings {

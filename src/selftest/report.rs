@@ -3,7 +3,7 @@
 use super::Settings;
 use super::join::{Figure, Joined, Mismatch, join};
 use crate::measure::quantiles::quantile;
-use crate::probe::Observation;
+use crate::probe::{Instrument, Observation};
 use crate::simulate::RequestLog;
 use crate::transport::ClockKind;
 use serde::Serialize;
@@ -41,8 +41,6 @@ pub struct Level {
     pub unmatched: usize,
     /// Why the first of them could not.
     pub mismatch: Option<String>,
-    /// Runs that the prober itself marks as not to be trusted. They are counted in like the others.
-    pub tainted: usize,
     /// Tokens of all runs that were compared.
     pub tokens: usize,
     /// CPU time of the prober's thread.
@@ -53,23 +51,52 @@ pub struct Level {
     pub clocks: Vec<ClockErrors>,
 }
 
-/// The errors of all runs that one clock stamped.
+/// The errors of all runs by one clock.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClockErrors {
     /// Which.
     pub clock: ClockKind,
-    /// Runs that were compared.
+    /// Runs that it saw all of, and that were compared.
     pub runs: usize,
+    /// Runs that the prober itself marks as not to be trusted. They are counted in like the others.
+    pub tainted: usize,
     /// Writes with tokens.
     pub writes: usize,
-    /// Writes that shared a read with an earlier one.
+    /// Writes that shared an arrival with an earlier one.
     pub merged_writes: usize,
     /// Observed − true, by figure.
     pub errors: BTreeMap<Figure, Summary>,
-    /// See [`Joined::request_written`].
-    pub request_written_seconds: Option<Summary>,
-    /// See [`Joined::request_received`].
-    pub request_received_seconds: Option<Summary>,
+    /// TTFT errors of the runs that are not tainted.
+    pub untainted_ttft_seconds: Option<Summary>,
+    /// Whether the error bars hold.
+    pub promise: Promise,
+    /// See [`Joined::resolution`].
+    pub truth_resolution_seconds: Option<Summary>,
+    /// See [`Joined::received_late`].
+    pub received_late_seconds: Option<Summary>,
+}
+
+/// What every run promises: if it is further off than its limit it is tainted, and if it is not tainted
+/// it is at most twice its error bar off.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Promise {
+    /// Runs further off than their limit.
+    pub beyond_limit: usize,
+    /// Those of them that are not tainted. None may be.
+    pub beyond_limit_untainted: usize,
+    /// Runs that are not tainted and further off than twice their error bar. None may be.
+    pub beyond_twice_bound: usize,
+    /// The largest error over its error bar, of runs that are not tainted.
+    pub worst_ratio: Option<f64>,
+    /// Error bars of all runs.
+    pub error_bound_seconds: Option<Summary>,
+}
+
+impl Promise {
+    /// Whether it was kept.
+    pub fn holds(&self) -> bool {
+        self.beyond_limit_untainted == 0 && self.beyond_twice_bound == 0
+    }
 }
 
 /// Signed values, summed up.
@@ -105,10 +132,10 @@ impl Summary {
 }
 
 impl Level {
-    /// Compares each run with the fake's log of it.
+    /// Compares each run, as every clock saw it, with the fake's log of it.
     pub fn of(
         concurrency: usize,
-        runs: &[Observation],
+        runs: &[Vec<Observation>],
         logs: Vec<RequestLog>,
         prober_cpu: Duration,
     ) -> Self {
@@ -118,29 +145,34 @@ impl Level {
             .collect();
         let mut failed = Vec::new();
         let mut mismatches: Vec<Mismatch> = Vec::new();
-        let mut ledgers: BTreeMap<&str, (ClockKind, Ledger)> = BTreeMap::new();
-        for run in runs {
+        let mut ledgers: BTreeMap<ClockKind, Ledger> = BTreeMap::new();
+        let mut tokens = 0;
+        for by_clock in runs {
+            let Some(run) = by_clock.first() else {
+                failed.push("no clock saw all of the run".to_owned());
+                continue;
+            };
             if !run.outcome.is_success() {
                 let message = run.failure.as_ref().map(|failure| failure.message.as_str());
                 failed.push(format!("{}: {}", run.outcome, message.unwrap_or_default()));
                 continue;
             }
-            let log = logs.get(&run.run_id.to_string()).ok_or(Mismatch::Unknown);
-            match log.and_then(|log| join(run, log)) {
-                Ok(joined) => {
-                    let clock = run.instrument.clock;
-                    let of_clock = ledgers.entry(clock.as_str());
-                    let (_, ledger) = of_clock.or_insert_with(|| (clock, Ledger::default()));
-                    ledger.enter(joined);
+            let Some(log) = logs.get(&run.run_id.to_string()) else {
+                mismatches.push(Mismatch::Unknown);
+                continue;
+            };
+            tokens += log.token_times.len();
+            for run in by_clock {
+                match join(run, log) {
+                    Ok(joined) => {
+                        let ledger = ledgers.entry(run.instrument.clock).or_default();
+                        ledger.enter(&run.instrument, joined);
+                    }
+                    Err(mismatch) => mismatches.push(mismatch),
                 }
-                Err(mismatch) => mismatches.push(mismatch),
             }
         }
-        let clocks: Vec<ClockErrors> = ledgers
-            .into_values()
-            .map(|(clock, ledger)| ledger.close(clock))
-            .collect();
-        let tokens = clocks.iter().map(|clock| clock.writes).sum();
+        let clocks = ledgers.into_iter();
         let cpu = prober_cpu.as_secs_f64();
         Self {
             concurrency,
@@ -149,11 +181,10 @@ impl Level {
             failure: failed.into_iter().next(),
             unmatched: mismatches.len(),
             mismatch: mismatches.first().map(Mismatch::to_string),
-            tainted: runs.iter().filter(|run| run.is_tainted()).count(),
             tokens,
             prober_cpu_seconds: cpu,
             prober_cpu_seconds_per_1000_tokens: (tokens > 0).then(|| cpu * 1e3 / tokens as f64),
-            clocks,
+            clocks: clocks.map(|(clock, ledger)| ledger.close(clock)).collect(),
         }
     }
 
@@ -185,27 +216,46 @@ impl Level {
         if self.clocks.is_empty() {
             problems.push(format!("{level}: no run could be compared"));
         }
-        let limit = max_error.as_secs_f64();
-        for clock in &self.clocks {
-            let name = clock.clock.as_str();
-            match clock.errors.get(&Figure::Ttft) {
-                Some(ttft) if ttft.p50.abs() <= limit => {}
-                Some(ttft) => problems.push(format!(
-                    "{level}: the median error of TTFT by the clock `{name}` is {:.3} ms",
-                    ttft.p50 * 1e3
-                )),
-                None => problems.push(format!("{level}: no TTFT by the clock `{name}`")),
-            }
+        let clocks = self.clocks.iter();
+        let of_clocks = clocks.flat_map(|clock| clock.problems(max_error));
+        problems.extend(of_clocks.map(|problem| format!("{level}: {problem}")));
+        problems
+    }
+}
+
+impl ClockErrors {
+    fn problems(&self, max_error: Duration) -> Vec<String> {
+        let mut problems = Vec::new();
+        let name = self.clock.as_str();
+        let median = self.untainted_ttft_seconds.map(|ttft| ttft.p50);
+        if let Some(median) = median.filter(|median| median.abs() > max_error.as_secs_f64()) {
+            let millis = median * 1e3;
+            problems.push(format!(
+                "the median error of TTFT by the clock `{name}` is {millis:.3} ms"
+            ));
+        }
+        let promise = &self.promise;
+        if promise.beyond_limit_untainted > 0 {
+            let count = promise.beyond_limit_untainted;
+            problems.push(format!(
+                "{count} runs by the clock `{name}` are further off than their limit and not tainted"
+            ));
+        }
+        if promise.beyond_twice_bound > 0 {
+            let count = promise.beyond_twice_bound;
+            problems.push(format!(
+                "{count} runs by the clock `{name}` are further off than twice their error bar and not tainted"
+            ));
         }
         problems
     }
 }
 
 impl Report {
-    /// Why the self-test has failed; empty when it has passed. At every level and for every clock
-    /// the magnitude of the median TTFT error must not exceed `max_error`; every run must have
-    /// succeeded and been compared. Other figures and quantiles are for reading: they decide
-    /// nothing.
+    /// Why the self-test has failed; empty when it has passed. Every run must have succeeded and been
+    /// compared. At every level and for every clock the magnitude of the median TTFT error of untainted
+    /// runs must not exceed `max_error`, and the [`Promise`] must hold. Other figures and quantiles are
+    /// for reading: they decide nothing.
     pub fn problems(&self, max_error: Duration) -> Vec<String> {
         let levels = self.levels.iter();
         levels.flat_map(|level| level.problems(max_error)).collect()
@@ -216,29 +266,61 @@ impl Report {
 #[derive(Default)]
 struct Ledger {
     runs: usize,
+    tainted: usize,
     writes: usize,
     merged: usize,
     errors: BTreeMap<Figure, Vec<f64>>,
-    request_written: Vec<f64>,
-    request_received: Vec<f64>,
+    untainted_ttft: Vec<f64>,
+    bounds: Vec<f64>,
+    promise: Promise,
+    resolution: Vec<f64>,
+    received_late: Vec<f64>,
 }
 
 impl Ledger {
-    fn enter(&mut self, joined: Joined) {
+    fn enter(&mut self, instrument: &Instrument, joined: Joined) {
         let Joined {
             errors,
-            request_written,
-            request_received,
+            largest,
+            resolution,
+            received_late,
             writes,
             merged,
         } = joined;
         self.runs += 1;
         self.writes += writes;
         self.merged += merged;
-        self.request_written.extend(request_written);
-        self.request_received.push(request_received);
+        self.resolution.extend(resolution);
+        self.received_late.extend(received_late);
+        let untainted = instrument.taint.is_none();
+        self.tainted += usize::from(!untainted);
+        self.hold_to_its_word(instrument, largest);
         for (figure, error) in errors {
+            if figure == Figure::Ttft && untainted {
+                self.untainted_ttft.push(error);
+            }
             self.errors.entry(figure).or_default().push(error);
+        }
+    }
+
+    fn hold_to_its_word(&mut self, instrument: &Instrument, off: f64) {
+        let promise = &mut self.promise;
+        let untainted = instrument.taint.is_none();
+        let limit = instrument.error_limit.map(|limit| limit.as_secs_f64());
+        let bound = instrument.error_bound.map(|bound| bound.as_secs_f64());
+        if limit.is_some_and(|limit| off > limit) {
+            promise.beyond_limit += 1;
+            promise.beyond_limit_untainted += usize::from(untainted);
+        }
+        let Some(bound) = bound else {
+            return;
+        };
+        self.bounds.push(bound);
+        if untainted {
+            promise.beyond_twice_bound += usize::from(off > 2.0 * bound);
+            let ratio = off / bound;
+            let worst = promise.worst_ratio.unwrap_or(0.0);
+            promise.worst_ratio = Some(ratio.max(worst));
         }
     }
 
@@ -247,13 +329,19 @@ impl Ledger {
         ClockErrors {
             clock,
             runs: self.runs,
+            tainted: self.tainted,
             writes: self.writes,
             merged_writes: self.merged,
             errors: errors
                 .filter_map(|(figure, values)| Some((figure, Summary::of(values)?)))
                 .collect(),
-            request_written_seconds: Summary::of(self.request_written),
-            request_received_seconds: Summary::of(self.request_received),
+            untainted_ttft_seconds: Summary::of(self.untainted_ttft),
+            promise: Promise {
+                error_bound_seconds: Summary::of(self.bounds),
+                ..self.promise
+            },
+            truth_resolution_seconds: Summary::of(self.resolution),
+            received_late_seconds: Summary::of(self.received_late),
         }
     }
 }
@@ -261,6 +349,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::super::join::tests::run;
+    use super::super::{FakeSource, Pressing};
     use super::*;
     use crate::probe::{ConnectionPolicy, Failure, Outcome};
 
@@ -268,6 +357,7 @@ mod tests {
 
     fn level(late: &[u64]) -> Level {
         let pairs = late.iter().map(|ms| run(Duration::from_millis(*ms)));
+        let pairs = pairs.map(|(run, log)| (vec![run], log));
         let (runs, logs): (Vec<_>, Vec<_>) = pairs.unzip();
         Level::of(2, &runs, logs, Duration::from_millis(8))
     }
@@ -277,13 +367,15 @@ mod tests {
             version: "0",
             cpus: None,
             settings: Settings {
+                fake: FakeSource::Spawn("sonde".into()),
                 concurrency: vec![2],
                 runs: 3,
                 ttft: Duration::from_millis(100),
                 itl: Duration::from_millis(20),
                 tokens: 4,
                 connection: ConnectionPolicy::Warm,
-                pressure: 0,
+                tls: false,
+                pressure: Pressing::default(),
             },
             levels,
             peak_rss_bytes: None,
@@ -346,7 +438,12 @@ mod tests {
             status: None,
         });
         let (lost, _) = run(Duration::ZERO);
-        let level = Level::of(1, &[good, failed, lost], vec![log], Duration::ZERO);
+        let level = Level::of(
+            1,
+            &[vec![good], vec![failed], vec![lost]],
+            vec![log],
+            Duration::ZERO,
+        );
         assert_eq!(
             report(vec![level]).problems(LIMIT),
             [
@@ -359,6 +456,24 @@ mod tests {
             report(vec![none]).problems(LIMIT),
             ["1 stream: no run could be compared"]
         );
+    }
+
+    #[test]
+    fn a_run_that_is_further_off_than_it_says_breaks_the_promise_unless_it_is_tainted() {
+        let bounded = |bound: u64, taint| {
+            let (mut run, log) = run(Duration::from_millis(9));
+            run.instrument.error_bound = Some(Duration::from_millis(bound));
+            run.instrument.error_limit = Some(Duration::from_millis(8));
+            run.instrument.taint = taint;
+            let level = Level::of(1, &[vec![run]], vec![log], Duration::ZERO);
+            level.clocks[0].promise.clone()
+        };
+        let lie = bounded(5, None);
+        assert_eq!((lie.beyond_limit_untainted, lie.beyond_twice_bound), (1, 0));
+        let worse = bounded(4, None);
+        assert_eq!((worse.beyond_twice_bound, worse.holds()), (1, false));
+        let honest = bounded(4, Some(crate::probe::Taint::Throttled));
+        assert_eq!((honest.beyond_limit, honest.holds()), (1, true));
     }
 
     #[test]

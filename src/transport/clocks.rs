@@ -65,6 +65,7 @@ pub struct Clocks {
     status: ClockStatus,
     wakeups: Arc<Wakeups>,
     tap: Option<Tap>,
+    read_delay: Option<Duration>,
     _arming: Option<Arc<Arming>>,
 }
 
@@ -96,6 +97,7 @@ impl Clocks {
             },
             wakeups,
             tap,
+            read_delay: None,
             _arming: arming.map(Arc::new),
         }
     }
@@ -103,6 +105,15 @@ impl Clocks {
     /// For what is not measured: no tap.
     pub fn plain() -> Self {
         Self::open(ClockChoice::Best(ClockKind::Socket), Wakeups::new())
+    }
+
+    /// The same with a deliberate flaw: the thread idles so long before each read. For the self-test's
+    /// own test.
+    pub fn with_read_delay(self, delay: Duration) -> Self {
+        Self {
+            read_delay: Some(delay),
+            ..self
+        }
     }
 
     /// What is there.
@@ -130,10 +141,9 @@ impl Clocks {
         tcp.set_nodelay(true).ok();
         let watch = watch.filter(|watch| is_connected(watch, &tcp));
         let stamped = self.status.socket == Availability::Available;
-        Ok((
-            StampedSocket::new(tcp, self.wakeups.clone(), stamped),
-            watch,
-        ))
+        let mut socket = StampedSocket::new(tcp, self.wakeups.clone(), stamped);
+        socket.read_delay = self.read_delay;
+        Ok((socket, watch))
     }
 }
 

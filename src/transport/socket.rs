@@ -6,7 +6,7 @@ use super::wakeups::Wakeups;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -45,6 +45,8 @@ pub(super) struct StampedSocket {
     reads: Vec<Read>,
     /// The socket was empty at this instant.
     empty: Instant,
+    /// A deliberate flaw, see [`super::Clocks::with_read_delay`].
+    pub(super) read_delay: Option<Duration>,
 }
 
 impl StampedSocket {
@@ -60,6 +62,7 @@ impl StampedSocket {
             sent: 0,
             reads: Vec::new(),
             empty: Instant::now(),
+            read_delay: None,
         }
     }
 
@@ -73,6 +76,9 @@ impl StampedSocket {
         self.filled = 0;
         loop {
             ready!(self.tcp.poll_read_ready(cx))?;
+            if let Some(delay) = self.read_delay {
+                std::thread::sleep(delay);
+            }
             if let Some(end) = self.try_read()? {
                 return Poll::Ready(Ok(!end));
             }

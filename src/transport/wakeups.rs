@@ -1,9 +1,11 @@
 //! How long a thread has waited for a CPU when it was meant to run.
 //!
-//! A socket is read until it is empty before its thread goes to sleep. So what the thread finds after
-//! it woke cannot have arrived earlier than it became runnable: the instant at which it ran again,
-//! less the time for which it stood in the run queue. The scheduler counts that time, quota
-//! throttling included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`).
+//! What a thread finds in its sockets after a turn of its event loop came after the turn before, since
+//! that one would have found it. And if the thread slept in between there was nothing at first, and
+//! the first to come made it runnable: so nothing came before the instant at which it ran again, less
+//! the time for which it stood in the run queue. The scheduler counts that time, quota
+//! throttling included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`),
+//! and whether a thread slept or was only kept from running, in its voluntary context switches.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,53 +15,80 @@ use std::time::{Duration, Instant};
 /// No value yet.
 const NEVER: u64 = u64::MAX;
 
-/// The waits of one thread: its runtime calls [`Wakeups::unparked`] whenever the thread wakes.
+/// What waking takes beside the wait in the run queue: an interrupt to an idle CPU, and its way out of
+/// idleness. Some 10 µs on hardware, more in a virtual machine.
+const WAKING: Duration = Duration::from_micros(50);
+
+/// The waits of one thread: its runtime calls [`Wakeups::parking`] before the thread waits for events
+/// and [`Wakeups::unparked`] after it.
 #[derive(Debug)]
 pub struct Wakeups {
     base: Instant,
-    /// Nanoseconds after `base` at which the thread last ran again.
-    woke: AtomicU64,
-    /// Nanoseconds in the run queue between the last two wake-ups.
-    waited: AtomicU64,
-    /// The scheduler's count at the last wake-up.
-    counted: AtomicU64,
+    /// Nanoseconds after `base` at which the thread last came back from waiting for events.
+    returned: AtomicU64,
+    /// Nanoseconds after `base` before which nothing came that it found then.
+    earliest: AtomicU64,
+    /// The scheduler's counts when the thread began to wait.
+    run_queue: AtomicU64,
+    switches: AtomicU64,
     schedstat: OnceLock<Option<File>>,
 }
 
 impl Wakeups {
-    /// Of a thread that is still to wake for the first time.
+    /// Of a thread that is still to wait for the first time.
     pub fn new() -> Arc<Self> {
+        let never = || AtomicU64::new(NEVER);
         Arc::new(Self {
             base: Instant::now(),
-            woke: AtomicU64::new(NEVER),
-            waited: AtomicU64::new(NEVER),
-            counted: AtomicU64::new(NEVER),
+            returned: never(),
+            earliest: never(),
+            run_queue: never(),
+            switches: never(),
             schedstat: OnceLock::new(),
         })
     }
 
-    /// The thread runs again. To be called from that thread only.
-    pub fn unparked(&self) {
-        let woke = self.base.elapsed().as_nanos() as u64;
-        let now = self.run_queue_nanos().unwrap_or(NEVER);
-        let before = self.counted.swap(now, Ordering::Relaxed);
-        let waited = match (before, now) {
-            (NEVER, _) | (_, NEVER) => NEVER,
-            (before, now) => now.saturating_sub(before),
+    /// The thread is about to wait for events. To be called from that thread only.
+    pub fn parking(&self) {
+        let store = |cell: &AtomicU64, value: Option<u64>| {
+            cell.store(value.unwrap_or(NEVER), Ordering::Relaxed);
         };
-        self.waited.store(waited, Ordering::Relaxed);
-        self.woke.store(woke, Ordering::Relaxed);
+        store(&self.run_queue, self.run_queue_nanos());
+        store(&self.switches, voluntary_switches());
     }
 
-    /// What is found now in a socket that was empty before the thread slept arrived no earlier than
-    /// this. Absent where the scheduler does not tell.
+    /// The thread has events, or none in time. To be called from that thread only.
+    pub fn unparked(&self) {
+        let now = self.base.elapsed().as_nanos() as u64;
+        let before = self.returned.swap(now, Ordering::Relaxed);
+        let slept_since = |counted: u64, switches: u64| {
+            let slept = voluntary_switches()? != switches;
+            let waited = self.run_queue_nanos()?.saturating_sub(counted);
+            let waking = waited.saturating_add(WAKING.as_nanos() as u64);
+            slept.then(|| now.saturating_sub(waking))
+        };
+        let counts = (
+            self.run_queue.load(Ordering::Relaxed),
+            self.switches.load(Ordering::Relaxed),
+        );
+        let earliest = match counts {
+            (NEVER, _) | (_, NEVER) => before,
+            (counted, switches) => match (slept_since(counted, switches), before) {
+                (Some(woke), NEVER) => woke,
+                (Some(woke), before) => woke.max(before),
+                (None, before) => before,
+            },
+        };
+        self.earliest.store(earliest, Ordering::Relaxed);
+    }
+
+    /// What the thread finds now in a socket that it has read until empty came no earlier than this.
+    /// Absent before the second turn.
     pub(super) fn earliest(&self) -> Option<Instant> {
-        let woke = self.woke.load(Ordering::Relaxed);
-        let waited = self.waited.load(Ordering::Relaxed);
-        if woke == NEVER || waited == NEVER {
-            return None;
+        match self.earliest.load(Ordering::Relaxed) {
+            NEVER => None,
+            nanos => Some(self.base + Duration::from_nanos(nanos)),
         }
-        Some(self.base + Duration::from_nanos(woke.saturating_sub(waited)))
     }
 
     /// Time that the thread has stood in the run queue since it began. To be called from that thread
@@ -83,6 +112,19 @@ fn open_schedstat() -> Option<File> {
     }
 }
 
+/// How often the thread has gone to sleep by itself.
+#[cfg(target_os = "linux")]
+fn voluntary_switches() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    u64::try_from(usage.voluntary_context_switches()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn voluntary_switches() -> Option<u64> {
+    None
+}
+
 #[cfg(unix)]
 fn read_at_start(file: &File, buffer: &mut [u8]) -> Option<usize> {
     std::os::unix::fs::FileExt::read_at(file, buffer, 0).ok()
@@ -103,6 +145,14 @@ fn second_number(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn turn(wakeups: &Wakeups, sleep: Option<Duration>) {
+        wakeups.parking();
+        if let Some(time) = sleep {
+            std::thread::park_timeout(time);
+        }
+        wakeups.unparked();
+    }
+
     #[test]
     fn the_run_queue_is_the_second_number() {
         assert_eq!(second_number(b"583355 63942 4\n"), Some(63942));
@@ -111,25 +161,31 @@ mod tests {
     }
 
     #[test]
-    fn before_the_second_wake_up_nothing_is_known() {
+    fn a_turn_without_sleep_finds_what_came_since_the_turn_before() {
         let wakeups = Wakeups::new();
+        turn(&wakeups, None);
         assert_eq!(wakeups.earliest(), None);
-        wakeups.unparked();
-        assert_eq!(wakeups.earliest(), None);
+        let after_first = Instant::now();
+        turn(&wakeups, None);
+        assert!(wakeups.earliest().unwrap() <= after_first);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_is_found_after_a_wake_up_is_no_older_than_the_wait_for_a_cpu() {
+    fn what_is_found_after_sleep_is_no_older_than_the_wait_for_a_cpu() {
         let wakeups = Wakeups::new();
-        wakeups.unparked();
-        std::thread::park_timeout(Duration::from_millis(1));
-        wakeups.unparked();
-        let Some(earliest) = wakeups.earliest() else {
+        if wakeups.run_queue_delay().is_none() {
             eprintln!("skipped: the kernel keeps no scheduler statistics");
             return;
-        };
+        }
+        turn(&wakeups, None);
+        let began = Instant::now();
+        turn(&wakeups, Some(Duration::from_millis(40)));
+        let slept = began.elapsed();
+        let earliest = wakeups.earliest().unwrap();
         assert!(earliest <= Instant::now());
-        assert!(wakeups.run_queue_delay() >= Some(Duration::ZERO));
+        // However late it ran again, it did not run while it slept.
+        let waited = wakeups.run_queue_delay().unwrap() + WAKING;
+        assert!(earliest + waited >= began + slept.min(Duration::from_millis(40)));
     }
 }
