@@ -1,5 +1,5 @@
-//! One HTTP/1.1 connection. Whatever is pending is read and stamped first; decoding comes after every
-//! other connection of the thread that is due has been read as well.
+//! One HTTP/1.1 connection. Whatever is pending is read and stamped first; where decoding takes long, it
+//! comes after every other connection of the thread that is due has been read as well.
 
 use super::clock::Alignment;
 use super::dial::DialError;
@@ -16,6 +16,10 @@ use std::time::Instant;
 
 /// Reads of one connection after which the tap is emptied, so that its buffer never fills.
 const READS_PER_DRAIN: usize = 16;
+
+/// Bytes of a read from which on decoding gives way to the reads of other connections: it takes some
+/// microseconds a kilobyte, and giving way takes one.
+const LONG_READ: usize = 4096;
 
 /// Why an exchange ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -293,7 +297,7 @@ impl Connection {
         }
     }
 
-    /// Reads everything that is pending, and gives way to the reads of other connections.
+    /// Reads everything that is pending.
     async fn fill(&mut self) -> io::Result<()> {
         self.unread = 0..0;
         let more = self.socket.read().await;
@@ -310,7 +314,9 @@ impl Connection {
         {
             watch.drain().ok();
         }
-        tokio::task::yield_now().await;
+        if self.unread.len() >= LONG_READ {
+            tokio::task::yield_now().await;
+        }
         Ok(())
     }
 

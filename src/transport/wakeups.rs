@@ -3,9 +3,9 @@
 //! What a thread finds in its sockets after a turn of its event loop came after the turn before, since
 //! that one would have found it. And if the thread slept in between there was nothing at first, and
 //! the first to come made it runnable: so nothing came before the instant at which it ran again, less
-//! the time for which it stood in the run queue. The scheduler counts that time, quota
-//! throttling included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`),
-//! and whether a thread slept or was only kept from running, in its voluntary context switches.
+//! the time for which it stood in the run queue. The scheduler counts that time, quota throttling
+//! included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`). Time
+//! between asking for events and having them that was not spent there was sleep.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,23 +14,26 @@ use std::time::{Duration, Instant};
 
 /// No value yet.
 const NEVER: u64 = u64::MAX;
-
-/// What waking takes beside the wait in the run queue: an interrupt to an idle CPU, and its way out of
-/// idleness. Some 10 µs on hardware, more in a virtual machine.
-const WAKING: Duration = Duration::from_micros(50);
+/// What waking takes beside the wait in the run queue, in nanoseconds: an interrupt to an idle CPU, and
+/// its way out of idleness. Some 10 µs on hardware, more in a virtual machine.
+const WAKING: u64 = 50_000;
+/// Asking for events that are there already takes a few microseconds, and with an interrupt in between
+/// some more. Whoever was away for longer than this, in nanoseconds, slept.
+const ASKING: u64 = 20_000;
 
 /// The waits of one thread: its runtime calls [`Wakeups::parking`] before the thread waits for events
 /// and [`Wakeups::unparked`] after it.
 #[derive(Debug)]
 pub struct Wakeups {
     base: Instant,
-    /// Nanoseconds after `base` at which the thread last came back from waiting for events.
+    /// Nanoseconds after `base` at which the thread last began to wait for events.
+    asked: AtomicU64,
+    /// The same of its return.
     returned: AtomicU64,
     /// Nanoseconds after `base` before which nothing came that it found then.
     earliest: AtomicU64,
-    /// The scheduler's counts when the thread began to wait.
-    run_queue: AtomicU64,
-    switches: AtomicU64,
+    /// The scheduler's count at the last return.
+    queued: AtomicU64,
     schedstat: OnceLock<Option<File>>,
 }
 
@@ -40,46 +43,42 @@ impl Wakeups {
         let never = || AtomicU64::new(NEVER);
         Arc::new(Self {
             base: Instant::now(),
+            asked: never(),
             returned: never(),
             earliest: never(),
-            run_queue: never(),
-            switches: never(),
+            queued: never(),
             schedstat: OnceLock::new(),
         })
     }
 
     /// The thread is about to wait for events. To be called from that thread only.
     pub fn parking(&self) {
-        let store = |cell: &AtomicU64, value: Option<u64>| {
-            cell.store(value.unwrap_or(NEVER), Ordering::Relaxed);
-        };
-        store(&self.run_queue, self.run_queue_nanos());
-        store(&self.switches, voluntary_switches());
+        self.asked.store(self.nanos(), Ordering::Relaxed);
     }
 
     /// The thread has events, or none in time. To be called from that thread only.
     pub fn unparked(&self) {
-        let now = self.base.elapsed().as_nanos() as u64;
-        let before = self.returned.swap(now, Ordering::Relaxed);
-        let slept_since = |counted: u64, switches: u64| {
-            let slept = voluntary_switches()? != switches;
-            let waited = self.run_queue_nanos()?.saturating_sub(counted);
-            let waking = waited.saturating_add(WAKING.as_nanos() as u64);
-            slept.then(|| now.saturating_sub(waking))
-        };
-        let counts = (
-            self.run_queue.load(Ordering::Relaxed),
-            self.switches.load(Ordering::Relaxed),
-        );
-        let earliest = match counts {
-            (NEVER, _) | (_, NEVER) => before,
-            (counted, switches) => match (slept_since(counted, switches), before) {
-                (Some(woke), NEVER) => woke,
-                (Some(woke), before) => woke.max(before),
-                (None, before) => before,
-            },
+        let now = self.nanos();
+        let queued = self.run_queue_nanos().unwrap_or(NEVER);
+        let asked = self.asked.load(Ordering::Relaxed);
+        let queued_before = self.queued.swap(queued, Ordering::Relaxed);
+        let returned_before = self.returned.swap(now, Ordering::Relaxed);
+        let earliest = match (queued_before, queued, asked) {
+            (NEVER, _, _) | (_, NEVER, _) | (_, _, NEVER) => returned_before,
+            (before, after, asked) => {
+                let waited = after.saturating_sub(before);
+                let slept = now.saturating_sub(asked) > waited.saturating_add(ASKING);
+                match slept && returned_before != NEVER {
+                    true => now.saturating_sub(waited + WAKING).max(returned_before),
+                    false => returned_before,
+                }
+            }
         };
         self.earliest.store(earliest, Ordering::Relaxed);
+    }
+
+    fn nanos(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
     }
 
     /// What the thread finds now in a socket that it has read until empty came no earlier than this.
@@ -110,19 +109,6 @@ fn open_schedstat() -> Option<File> {
         true => File::open("/proc/thread-self/schedstat").ok(),
         false => None,
     }
-}
-
-/// How often the thread has gone to sleep by itself.
-#[cfg(target_os = "linux")]
-fn voluntary_switches() -> Option<u64> {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
-    u64::try_from(usage.voluntary_context_switches()).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn voluntary_switches() -> Option<u64> {
-    None
 }
 
 #[cfg(unix)]
