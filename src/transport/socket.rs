@@ -99,6 +99,8 @@ impl StampedSocket {
         loop {
             let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
             let (room, control, mut got) = (space.len(), &mut self.control, None);
+            // Whoever is held back on the way out of the call comes long after it was so.
+            let asked = Instant::now();
             let result = self.tcp.try_io(Interest::READABLE, || {
                 let received = control.receive(&self.tcp, space)?;
                 got = Some((Instant::now(), received));
@@ -111,7 +113,7 @@ impl StampedSocket {
             });
             match (got, result) {
                 (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.empty = Instant::now();
+                    self.empty = asked;
                     break;
                 }
                 (None, Err(error)) => return Err(error),
@@ -124,7 +126,7 @@ impl StampedSocket {
                     self.received += received.bytes as u64;
                     last = Some((user, received.kernel));
                     if received.bytes < room {
-                        self.empty = user;
+                        self.empty = asked;
                         break;
                     }
                     if self.buffer.len() >= MOST_READ_BYTES {

@@ -1,11 +1,11 @@
 //! How long a thread has waited for a CPU when it was meant to run.
 //!
-//! What a thread finds in its sockets after a turn of its event loop came after the turn before, since
-//! that one would have found it. And if the thread slept in between there was nothing at first, and
-//! the first to come made it runnable: so nothing came before the instant at which it ran again, less
-//! the time for which it stood in the run queue. The scheduler counts that time, quota throttling
-//! included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`). Time
-//! between asking for events and having them that was not spent there was sleep.
+//! What a thread finds in its sockets after a turn of its event loop came after the kernel had looked
+//! for events in the turn before, since that would have found it. And if the thread slept there was
+//! nothing at first, and the first to come made it runnable: so nothing came before the instant at which
+//! it ran again, less the time for which it stood in the run queue. The scheduler counts that time, quota
+//! throttling included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`).
+//! Time between asking for events and having them that was not spent there was sleep.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,9 +28,9 @@ pub struct Wakeups {
     base: Instant,
     /// Nanoseconds after `base` at which the thread last began to wait for events.
     asked: AtomicU64,
-    /// The same of its return.
-    returned: AtomicU64,
-    /// Nanoseconds after `base` before which nothing came that it found then.
+    /// Nanoseconds after `base` at which the kernel looked for events, at the earliest.
+    looked: AtomicU64,
+    /// Nanoseconds after `base` before which nothing came that was found then.
     earliest: AtomicU64,
     /// The scheduler's count at the last return.
     queued: AtomicU64,
@@ -44,7 +44,7 @@ impl Wakeups {
         Arc::new(Self {
             base: Instant::now(),
             asked: never(),
-            returned: never(),
+            looked: never(),
             earliest: never(),
             queued: never(),
             schedstat: OnceLock::new(),
@@ -62,19 +62,19 @@ impl Wakeups {
         let queued = self.run_queue_nanos().unwrap_or(NEVER);
         let asked = self.asked.load(Ordering::Relaxed);
         let queued_before = self.queued.swap(queued, Ordering::Relaxed);
-        let returned_before = self.returned.swap(now, Ordering::Relaxed);
-        let earliest = match (queued_before, queued, asked) {
-            (NEVER, _, _) | (_, NEVER, _) | (_, _, NEVER) => returned_before,
-            (before, after, asked) => {
-                let waited = after.saturating_sub(before);
-                let slept = now.saturating_sub(asked) > waited.saturating_add(ASKING);
-                match slept && returned_before != NEVER {
-                    true => now.saturating_sub(waited + WAKING).max(returned_before),
-                    false => returned_before,
-                }
-            }
+        // Held back on its way out of the kernel, the thread comes long after the kernel has looked. Time
+        // in the run queue is the scheduler's, before the look or after it.
+        let waited = match (queued_before, queued) {
+            (NEVER, _) | (_, NEVER) => None,
+            (before, after) => Some(after.saturating_sub(before)),
         };
-        self.earliest.store(earliest, Ordering::Relaxed);
+        let woke = waited
+            .filter(|waited| now.saturating_sub(asked) > waited.saturating_add(ASKING))
+            .map(|waited| now.saturating_sub(waited + WAKING).max(asked));
+        let looked_before = self.looked.swap(woke.unwrap_or(asked), Ordering::Relaxed);
+        let earliest = woke.filter(|_| looked_before != NEVER);
+        self.earliest
+            .store(earliest.unwrap_or(looked_before), Ordering::Relaxed);
     }
 
     fn nanos(&self) -> u64 {
