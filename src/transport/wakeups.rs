@@ -3,10 +3,12 @@
 //! What a thread finds in its sockets after a turn of its event loop came after the kernel had looked
 //! for events in the turn before, since that would have found it. And if the thread slept there was
 //! nothing at first, and the first to come made it runnable: so nothing came before the instant at which
-//! it ran again, less the time for which it stood in the run queue. The scheduler counts that time, quota
-//! throttling included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`).
-//! Time between asking for events and having them that was not spent there was sleep.
+//! we know it to run again, less the time that it has stood in the run queue, and less the time that it
+//! has run since. The scheduler counts the first, quota throttling included, in
+//! `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`), the second is the thread's
+//! CPU clock, and whether it slept is told by its voluntary context switches.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,12 +16,9 @@ use std::time::{Duration, Instant};
 
 /// No value yet.
 const NEVER: u64 = u64::MAX;
-/// What waking takes beside the wait in the run queue, in nanoseconds: an interrupt to an idle CPU, and
-/// its way out of idleness. Some 10 µs on hardware, more in a virtual machine.
+/// What neither count holds, in nanoseconds: an interrupt to an idle CPU and its way out of idleness.
+/// Some 10 µs on hardware, more in a virtual machine.
 const WAKING: u64 = 50_000;
-/// Asking for events that are there already takes a few microseconds, and with an interrupt in between
-/// some more. Whoever was away for longer than this, in nanoseconds, slept.
-const ASKING: u64 = 20_000;
 
 /// The waits of one thread: its runtime calls [`Wakeups::parking`] before the thread waits for events
 /// and [`Wakeups::unparked`] after it.
@@ -28,12 +27,14 @@ pub struct Wakeups {
     base: Instant,
     /// Nanoseconds after `base` at which the thread last began to wait for events.
     asked: AtomicU64,
+    /// How often it had slept by then.
+    slept: AtomicU64,
     /// Nanoseconds after `base` at which the kernel looked for events, at the earliest.
     looked: AtomicU64,
     /// Nanoseconds after `base` before which nothing came that was found then.
     earliest: AtomicU64,
-    /// The scheduler's count at the last return.
-    queued: AtomicU64,
+    /// Nanoseconds that the thread had run or stood in the run queue at the last return.
+    awake: AtomicU64,
     schedstat: OnceLock<Option<File>>,
 }
 
@@ -44,37 +45,39 @@ impl Wakeups {
         Arc::new(Self {
             base: Instant::now(),
             asked: never(),
+            slept: never(),
             looked: never(),
             earliest: never(),
-            queued: never(),
+            awake: never(),
             schedstat: OnceLock::new(),
         })
     }
 
     /// The thread is about to wait for events. To be called from that thread only.
     pub fn parking(&self) {
+        let slept = voluntary_switches().unwrap_or(NEVER);
+        self.slept.store(slept, Ordering::Relaxed);
         self.asked.store(self.nanos(), Ordering::Relaxed);
     }
 
     /// The thread has events, or none in time. To be called from that thread only.
     pub fn unparked(&self) {
         let now = self.nanos();
-        let queued = self.run_queue_nanos().unwrap_or(NEVER);
+        let queued = self.run_queue_nanos();
+        let awake = queued.map_or(NEVER, |queued| queued.saturating_add(cpu_nanos()));
+        let awake_before = self.awake.swap(awake, Ordering::Relaxed);
+        let slept_before = self.slept.load(Ordering::Relaxed);
+        let slept = voluntary_switches().is_some_and(|slept| slept != slept_before);
+        let counted = ![awake, awake_before, slept_before].contains(&NEVER);
         let asked = self.asked.load(Ordering::Relaxed);
-        let queued_before = self.queued.swap(queued, Ordering::Relaxed);
-        // Held back on its way out of the kernel, the thread comes long after the kernel has looked. Time
-        // in the run queue is the scheduler's, before the look or after it.
-        let waited = match (queued_before, queued) {
-            (NEVER, _) | (_, NEVER) => None,
-            (before, after) => Some(after.saturating_sub(before)),
-        };
-        let woke = waited
-            .filter(|waited| now.saturating_sub(asked) > waited.saturating_add(ASKING))
-            .map(|waited| now.saturating_sub(waited + WAKING).max(asked));
+        // Held back on its way out of the kernel, the thread comes long after the kernel has looked.
+        let woke = (slept && counted).then(|| {
+            let since = awake.saturating_sub(awake_before).saturating_add(WAKING);
+            now.saturating_sub(since).max(asked)
+        });
         let looked_before = self.looked.swap(woke.unwrap_or(asked), Ordering::Relaxed);
-        let earliest = woke.filter(|_| looked_before != NEVER);
-        self.earliest
-            .store(earliest.unwrap_or(looked_before), Ordering::Relaxed);
+        let earliest = woke.unwrap_or(looked_before);
+        self.earliest.store(earliest, Ordering::Relaxed);
     }
 
     fn nanos(&self) -> u64 {
@@ -109,6 +112,26 @@ fn open_schedstat() -> Option<File> {
         true => File::open("/proc/thread-self/schedstat").ok(),
         false => None,
     }
+}
+
+/// CPU time of the calling thread.
+fn cpu_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// How often the calling thread has gone to sleep by itself, and was not only kept from running.
+#[cfg(target_os = "linux")]
+fn voluntary_switches() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    u64::try_from(usage.voluntary_context_switches()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn voluntary_switches() -> Option<u64> {
+    None
 }
 
 #[cfg(unix)]
