@@ -2,7 +2,7 @@
 //! own durations (nanoseconds) in the last.
 
 use super::openai::{drop_nulls, messages};
-use super::text::{Text, error_text};
+use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
@@ -74,7 +74,7 @@ struct OllamaInterpreter;
 
 impl Interpreter for OllamaInterpreter {
     fn on_frame<'a>(&mut self, frame: Frame<'a>) -> Delta<'a> {
-        match serde_json::from_slice::<Line<'a>>(frame.data) {
+        match parse::<Line<'a>>(frame.data) {
             Ok(Line {
                 error: Some(error), ..
             }) if !error.is_null() => Delta::in_band(error_text(&error)),

@@ -1,7 +1,7 @@
 //! The OpenAI dialect, as vLLM, llama.cpp, SGLang, LlamaEdge and TGI speak it: chat and completions,
 //! server-sent events that end with `[DONE]`, usage in the stream, reasoning deltas, in-band errors.
 
-use super::text::{Text, error_text};
+use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
@@ -97,7 +97,7 @@ impl Interpreter for OpenAiInterpreter {
             let said = super::text::error_message(frame.data);
             return Delta::in_band(said.unwrap_or_default());
         }
-        match serde_json::from_slice::<Body<'a>>(frame.data) {
+        match parse::<Body<'a>>(frame.data) {
             Ok(Body {
                 error: Some(error), ..
             }) if !error.is_null() => Delta::in_band(error_text(&error)),
