@@ -3,6 +3,7 @@
 
 mod detection;
 mod io_thread;
+mod selftest;
 mod supervisor;
 
 use crate::base::build::VERSION;
@@ -16,6 +17,7 @@ use crate::probe::Prober;
 use crate::record::{self, Board, Roster, Sink, Transitions};
 use crate::resource::{self, Samplers};
 use crate::schedule::Fleet;
+use crate::selftest::ProberThread;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +127,14 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let address = start_http(&settings, context, &shutdown).await?;
     tracing::info!(%address, version = VERSION, "sonde listens");
     start_samplers(&settings, &store, &shutdown);
+    if let Some(cadence) = settings.selftest.clone() {
+        let thread = ProberThread {
+            handle: io.handle(),
+            prober: prober.clone(),
+        };
+        let tests = selftest::repeat(cadence, thread, store.clone(), shutdown.clone());
+        shutdown.tracker().spawn(tests);
+    }
 
     let fleet = Fleet::new(prober, recorder.clone(), shutdown.clone(), io.handle());
     let informed = Informed {

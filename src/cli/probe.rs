@@ -2,10 +2,11 @@
 
 use super::detect::EndpointArgs;
 use super::{CliError, printer};
+use crate::app::IoThread;
 use crate::config::Environment;
 use crate::probe::{
-    Assertion, ConnectionPolicy, Limits, Probe, Prober, RunContext, Scenario, ScenarioSettings,
-    Target, TargetSettings, Timeouts,
+    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Prober, RunContext, Scenario,
+    ScenarioSettings, Target, TargetSettings, Timeouts,
 };
 use crate::report::timeline;
 use crate::runtime::detect::detect;
@@ -63,7 +64,18 @@ impl ProbeArgs {
             keep_answer: self.show_answer,
             ..RunContext::on_demand(CancellationToken::new())
         };
-        let observation = Prober::default().run(&probe, context).await;
+        // On a thread of its own, which knows how late it is.
+        let io = IoThread::start()?;
+        let prober = Prober::new(InstrumentSettings::default(), io.wakeups());
+        let probe = Arc::new(probe);
+        let probed = probe.clone();
+        let run = io
+            .handle()
+            .spawn(async move { prober.run(&probed, context).await });
+        let observation = run
+            .await
+            .map_err(|error| CliError::Failed(error.to_string()))?;
+        io.stop();
         let text = match self.json {
             true => serde_json::to_string_pretty(&observation)
                 .map_err(|error| CliError::Failed(error.to_string()))?,

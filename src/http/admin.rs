@@ -58,5 +58,6 @@ pub(super) async fn status(State(context): State<Context>) -> Html<String> {
         probes: context.board.snapshot(),
         pending: live.pending.clone(),
         simulated: context.simulated,
+        clocks: context.prober.clocks.status(),
     }))
 }

@@ -7,6 +7,7 @@ mod tests;
 
 use crate::base::label::ProbeLabels;
 use crate::record::Standing;
+use crate::transport::{Availability, ClockStatus};
 use format::{Escaped, span, utc};
 use jiff::Timestamp;
 use table::State;
@@ -67,6 +68,8 @@ pub struct StatusView {
     pub pending: Vec<(String, String)>,
     /// Whether the runtime is the built-in fake one.
     pub simulated: bool,
+    /// Which clocks stamp the runs.
+    pub clocks: ClockStatus,
 }
 
 /// How many probes are in which state.
@@ -198,12 +201,30 @@ fn header(view: &StatusView) -> String {
         "<header><h1>{MARK}Sonde <small>{}</small></h1><dl>\
          <div><dt>Up</dt><dd title=\"since {}\">{}</dd></div>\
          <div><dt>Config</dt><dd>{config}</dd></div>\
+         <div><dt>Clock</dt><dd title=\"{}\">{}</dd></div>\
          <div><dt>As of</dt><dd title=\"the page reloads every {REFRESH} s\">{}</dd></div></dl></header>",
         Escaped(view.version),
         utc(view.started),
         span(view.now.duration_since(view.started)),
+        clocks_in_words(view.clocks),
+        view.clocks.best().as_str(),
         view.now.strftime("%H:%M:%S UTC"),
     )
+}
+
+/// Why it is that clock and no better one.
+fn clocks_in_words(clocks: ClockStatus) -> String {
+    let wire = match clocks.wire {
+        Availability::Available => "tapped",
+        Availability::Off => "not wanted",
+        Availability::NoPermission => "needs CAP_NET_RAW",
+        Availability::Unsupported => "not on this system",
+    };
+    let socket = match clocks.socket {
+        Availability::Available => "stamped by the kernel",
+        _ => "no kernel stamps here",
+    };
+    format!("the best clock of a run; wire: {wire}; socket: {socket}; each run says what it got")
 }
 
 /// The product's mark: a pulse.

@@ -1,7 +1,8 @@
 //! One run as a timeline in a terminal: what a tired person wants to know, top down.
 
 use crate::measure::tokens::TokenSource;
-use crate::probe::Observation;
+use crate::probe::{Observation, Taint};
+use crate::transport::ClockKind;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub fn timeline(run: &Observation, url: &str) -> String {
     figures(&mut out, run);
     tokens(&mut out, run);
     server(&mut out, run);
+    instrument(&mut out, run);
     if let Some(answer) = &run.answer {
         let _ = writeln!(out, "\nanswer\n{}", answer.trim());
     }
@@ -147,6 +149,37 @@ fn server(out: &mut String, run: &Observation) {
     }
     if let Some(rest) = run.unattributed() {
         let _ = writeln!(out, "  in between             {}", human(rest));
+    }
+}
+
+/// How far the figures above can be trusted.
+fn instrument(out: &mut String, run: &Observation) {
+    let instrument = &run.instrument;
+    let clock = match instrument.clock {
+        ClockKind::Wire => "wire: a packet tap",
+        ClockKind::Socket => "socket: the kernel's receive stamps",
+        ClockKind::User => "user: the time after each read",
+    };
+    let _ = writeln!(out, "  clock                  {clock}");
+    if let Some(bound) = instrument.error_bound {
+        let limit = instrument.error_limit.map(human).unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "  error at most          {:>9}  tainted above {limit}",
+            human(bound)
+        );
+    }
+    if let Some(taint) = instrument.taint {
+        let why = match taint {
+            Taint::ScheduleLag => "Sonde woke too late for the run",
+            Taint::Throttled => "Sonde's CPU quota held it back meanwhile",
+            Taint::RunQueue => "Sonde waited for a CPU meanwhile",
+            Taint::MergedReads => "several tokens came in one read, and when is not known",
+        };
+        let _ = writeln!(
+            out,
+            "  TAINTED                {why}: do not trust the times above"
+        );
     }
 }
 

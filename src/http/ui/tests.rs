@@ -5,6 +5,7 @@ use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
 use crate::probe::{
     ConnectionState, Failure, Instrument, Observation, Outcome, Phases, RunId, Taint, Trigger,
 };
+use crate::transport::ClockChoice;
 use jiff::SignedDuration;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -109,6 +110,11 @@ fn view(probes: Vec<(ProbeLabels, Standing)>) -> StatusView {
         probes,
         pending: Vec::new(),
         simulated: false,
+        clocks: ClockStatus {
+            choice: ClockChoice::Auto,
+            wire: Availability::NoPermission,
+            socket: Availability::Available,
+        },
     }
 }
 
