@@ -197,7 +197,7 @@ impl Level {
     }
 
     /// What speaks against this level's figures.
-    fn problems(&self, max_error: Duration) -> Vec<String> {
+    fn problems(&self, max_error: Duration, calm: bool) -> Vec<String> {
         let mut problems = Vec::new();
         let level = self.title();
         let runs = self.runs;
@@ -217,14 +217,14 @@ impl Level {
             problems.push(format!("{level}: no run could be compared"));
         }
         let clocks = self.clocks.iter();
-        let of_clocks = clocks.flat_map(|clock| clock.problems(max_error));
+        let of_clocks = clocks.flat_map(|clock| clock.problems(max_error, calm));
         problems.extend(of_clocks.map(|problem| format!("{level}: {problem}")));
         problems
     }
 }
 
 impl ClockErrors {
-    fn problems(&self, max_error: Duration) -> Vec<String> {
+    fn problems(&self, max_error: Duration, calm: bool) -> Vec<String> {
         let mut problems = Vec::new();
         let name = self.clock.as_str();
         let median = self.untainted_ttft_seconds.map(|ttft| ttft.p50);
@@ -233,6 +233,9 @@ impl ClockErrors {
             problems.push(format!(
                 "the median error of TTFT by the clock `{name}` is {millis:.3} ms"
             ));
+        }
+        if calm && self.tainted == self.runs {
+            problems.push(format!("every run by the clock `{name}` is tainted"));
         }
         let promise = &self.promise;
         if promise.beyond_limit_untainted > 0 {
@@ -254,11 +257,15 @@ impl ClockErrors {
 impl Report {
     /// Why the self-test has failed; empty when it has passed. Every run must have succeeded and been
     /// compared. At every level and for every clock the magnitude of the median TTFT error of untainted
-    /// runs must not exceed `max_error`, and the [`Promise`] must hold. Other figures and quantiles are
+    /// runs must not exceed `max_error`, and the [`Promise`] must hold; without pressure some run must be
+    /// untainted. Other figures and quantiles are
     /// for reading: they decide nothing.
     pub fn problems(&self, max_error: Duration) -> Vec<String> {
+        let calm = self.settings.pressure.threads == 0;
         let levels = self.levels.iter();
-        levels.flat_map(|level| level.problems(max_error)).collect()
+        levels
+            .flat_map(|level| level.problems(max_error, calm))
+            .collect()
     }
 }
 

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
 /// Imports within a layer that are meant.
 const PEERS: &[(&str, &str)] = &[
     ("metrics", "slo"),
+    ("app", "selftest"),
     ("cli", "app"),
     ("cli", "simulate"),
     ("cli", "selftest"),
