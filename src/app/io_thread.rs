@@ -26,9 +26,10 @@ impl IoThread {
     /// When the system refuses a thread or a runtime.
     pub fn start() -> io::Result<Self> {
         let wakeups = Wakeups::new();
-        let woken = wakeups.clone();
+        let (parking, woken) = (wakeups.clone(), wakeups.clone());
         let runtime = Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(move || parking.parking())
             .on_thread_unpark(move || woken.unparked())
             .max_blocking_threads(RESOLVER_THREADS)
             .build()?;

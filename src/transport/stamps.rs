@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 /// A wall clock that was set by more than this during an exchange spoils the kernel's stamps of it.
 const MOST_CLOCK_STEP: Duration = Duration::from_micros(100);
-/// Bytes behind an event that are transfer coding and no further event: the end of a chunk and of the
-/// last one (`CR LF 0 CR LF CR LF`).
-const FRAMING_BYTES: u64 = 7;
+/// Bytes behind an event that come with it: the end of its chunk (`CR LF`). The end of the last one does
+/// not; many servers send it later.
+const FRAMING_BYTES: u64 = 2;
 
 /// How an exchange began.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,8 @@ mod endings;
 mod positions;
 pub(in crate::transport) mod server;
 mod sockets;
+#[cfg(target_os = "linux")]
+mod stamps;
 
 use super::*;
 use bytes::Bytes;
@@ -19,9 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A runtime that notes its wake-ups, as the probing thread's does.
 fn runtime() -> (Runtime, Arc<Wakeups>) {
     let wakeups = Wakeups::new();
-    let woken = wakeups.clone();
+    let (parking, woken) = (wakeups.clone(), wakeups.clone());
     let runtime = Builder::new_current_thread()
         .enable_all()
+        .on_thread_park(move || parking.parking())
         .on_thread_unpark(move || woken.unparked())
         .build();
     (runtime.unwrap(), wakeups)

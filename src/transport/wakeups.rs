@@ -1,9 +1,11 @@
 //! How long a thread has waited for a CPU when it was meant to run.
 //!
-//! A socket is read until it is empty before its thread goes to sleep. So what the thread finds after
-//! it woke cannot have arrived earlier than it became runnable: the instant at which it ran again,
-//! less the time for which it stood in the run queue. The scheduler counts that time, quota
-//! throttling included, in `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`).
+//! A thread goes to sleep only while nothing is there for it. So what a task that waited for its socket
+//! finds after the thread woke cannot have arrived earlier than the thread became runnable: the instant
+//! at which it ran again, less the time for which it stood in the run queue. The scheduler counts that
+//! time, quota throttling included, in `/proc/thread-self/schedstat` (Linux,
+//! `Documentation/scheduler/sched-stats`). Where something is there already, which may have come at any
+//! time while the thread was busy, it does not sleep, and that is no wake-up: it has not given up its CPU.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +15,13 @@ use std::time::{Duration, Instant};
 /// No value yet.
 const NEVER: u64 = u64::MAX;
 
-/// The waits of one thread: its runtime calls [`Wakeups::unparked`] whenever the thread wakes.
+/// The waits of one thread: its runtime calls [`Wakeups::parking`] whenever the thread may go to sleep, and
+/// [`Wakeups::unparked`] when it goes on.
 #[derive(Debug)]
 pub struct Wakeups {
     base: Instant,
+    /// How often the thread had given up its CPU when it last was about to sleep.
+    switches: AtomicU64,
     /// Nanoseconds after `base` at which the thread last ran again.
     woke: AtomicU64,
     /// Nanoseconds in the run queue between the last two wake-ups.
@@ -31,6 +36,7 @@ impl Wakeups {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             base: Instant::now(),
+            switches: AtomicU64::new(NEVER),
             woke: AtomicU64::new(NEVER),
             waited: AtomicU64::new(NEVER),
             counted: AtomicU64::new(NEVER),
@@ -38,9 +44,19 @@ impl Wakeups {
         })
     }
 
-    /// The thread runs again. To be called from that thread only.
+    /// The thread may sleep now. To be called from that thread only, like the others here.
+    pub fn parking(&self) {
+        let switches = voluntary_switches().unwrap_or(NEVER);
+        self.switches.store(switches, Ordering::Relaxed);
+    }
+
+    /// The thread runs again, or still.
     pub fn unparked(&self) {
         let woke = self.base.elapsed().as_nanos() as u64;
+        let before = self.switches.load(Ordering::Relaxed);
+        if voluntary_switches().is_none_or(|switches| switches <= before) {
+            return;
+        }
         let now = self.run_queue_nanos().unwrap_or(NEVER);
         let before = self.counted.swap(now, Ordering::Relaxed);
         let waited = match (before, now) {
@@ -51,8 +67,8 @@ impl Wakeups {
         self.woke.store(woke, Ordering::Relaxed);
     }
 
-    /// What is found now in a socket that was empty before the thread slept arrived no earlier than
-    /// this. Absent where the scheduler does not tell.
+    /// What a task finds now that has waited for it arrived no earlier than this. Absent where the
+    /// scheduler does not tell.
     pub(super) fn earliest(&self) -> Option<Instant> {
         let woke = self.woke.load(Ordering::Relaxed);
         let waited = self.waited.load(Ordering::Relaxed);
@@ -74,6 +90,18 @@ impl Wakeups {
         let length = read_at_start(file, &mut text)?;
         second_number(text.get(..length)?)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn voluntary_switches() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    u64::try_from(usage.voluntary_context_switches()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn voluntary_switches() -> Option<u64> {
+    None
 }
 
 fn open_schedstat() -> Option<File> {
@@ -110,10 +138,21 @@ mod tests {
         assert_eq!(second_number(b"a b c"), None);
     }
 
+    /// Sleeps as the runtime does.
+    #[cfg(target_os = "linux")]
+    fn sleep(wakeups: &Wakeups, time: Duration) {
+        wakeups.parking();
+        if time > Duration::ZERO {
+            std::thread::park_timeout(time);
+        }
+        wakeups.unparked();
+    }
+
     #[test]
     fn before_the_second_wake_up_nothing_is_known() {
         let wakeups = Wakeups::new();
         assert_eq!(wakeups.earliest(), None);
+        wakeups.parking();
         wakeups.unparked();
         assert_eq!(wakeups.earliest(), None);
     }
@@ -122,14 +161,20 @@ mod tests {
     #[test]
     fn what_is_found_after_a_wake_up_is_no_older_than_the_wait_for_a_cpu() {
         let wakeups = Wakeups::new();
-        wakeups.unparked();
-        std::thread::park_timeout(Duration::from_millis(1));
-        wakeups.unparked();
+        sleep(&wakeups, Duration::from_millis(1));
+        sleep(&wakeups, Duration::from_millis(1));
         let Some(earliest) = wakeups.earliest() else {
             eprintln!("skipped: the kernel keeps no scheduler statistics");
             return;
         };
         assert!(earliest <= Instant::now());
         assert!(wakeups.run_queue_delay() >= Some(Duration::ZERO));
+        // A thread that finds something and does not sleep may find it late.
+        sleep(&wakeups, Duration::ZERO);
+        assert_eq!(wakeups.earliest(), Some(earliest));
+        let asleep = Instant::now();
+        sleep(&wakeups, Duration::from_millis(20));
+        let waited = wakeups.run_queue_delay().unwrap();
+        assert!(wakeups.earliest().unwrap() + waited > asleep);
     }
 }
