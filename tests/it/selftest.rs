@@ -14,6 +14,7 @@ async fn every_run_of_every_level_is_compared() {
     let threads = Threads {
         runtime: runtime.handle(),
         prober: prober.handle(),
+        wakeups: prober.wakeups(),
     };
     for connection in [ConnectionPolicy::Warm, ConnectionPolicy::Cold] {
         let settings = Settings {
@@ -44,6 +45,8 @@ async fn every_run_of_every_level_is_compared() {
     runtime.stop();
 }
 
+const CLOCKS: [&str; 3] = ["wire", "socket", "user"];
+
 fn selftest(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sonde"))
         .arg("selftest")
@@ -60,15 +63,16 @@ fn the_verdict_is_the_exit_status() {
     let json: Value = serde_json::from_slice(&good.stdout).unwrap();
     assert!(good.status.success(), "{json}");
     assert_eq!(json["passed"], true);
-    assert_eq!(json["levels"][0]["clocks"][0]["clock"], "user");
+    // Which one it is depends on what the system allows.
+    let best = json["levels"][0]["clocks"][0]["clock"].as_str().unwrap();
+    assert!(CLOCKS.contains(&best), "{best}");
     // No reading of a clock takes no time at all.
     let bad = selftest(&["--max-error", "0"]);
     assert_eq!(bad.status.code(), Some(1));
     let text = String::from_utf8(bad.stdout).unwrap();
-    assert!(
-        text.contains("the median error of TTFT by the clock `user` is"),
-        "{text}"
-    );
+    let complaint = |clock| format!("the median error of TTFT by the clock `{clock}` is");
+    let complains = CLOCKS.map(complaint).iter().any(|line| text.contains(line));
+    assert!(complains, "{text}");
     let wrong = selftest(&["--itl", "0"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
