@@ -105,6 +105,8 @@ pub struct Connection {
     /// Offset in the peer's stream behind the last record.
     record_end: u64,
     begun: Begun,
+    /// Why the request could not be written to its end.
+    unwritten: Option<io::Error>,
     open: bool,
 }
 
@@ -136,6 +138,7 @@ impl Connection {
             undecoded: 0..0,
             record_end: 0,
             begun: Begun::connecting(began),
+            unwritten: None,
             open: true,
         }
     }
@@ -177,13 +180,10 @@ impl Connection {
     pub async fn send(&mut self, request: Request<Bytes>) -> Result<ResponseHead, ExchangeError> {
         self.response = Response::to(request.method());
         self.begin();
-        let bytes = http1::write_request(&request);
-        match &mut self.tls {
-            None => self.socket.write_all(&bytes).await?,
-            Some(records) => {
-                records.seal(&bytes)?;
-                self.socket.write_all(records.outgoing()?).await?;
-            }
+        if let Err(error) = self.write(&http1::write_request(&request)).await {
+            // The peer may have said why before it hung up.
+            self.open = false;
+            self.unwritten = Some(error);
         }
         self.begun.written(self.socket.sent());
         loop {
@@ -193,6 +193,14 @@ impl Connection {
                 None => self.more().await?,
             }
         }
+    }
+
+    async fn write(&mut self, request: &[u8]) -> io::Result<()> {
+        let Some(records) = &mut self.tls else {
+            return self.socket.write_all(request).await;
+        };
+        records.seal(request)?;
+        self.socket.write_all(records.outgoing()?).await
     }
 
     /// The next bytes of the body; `None` at its end.
@@ -290,6 +298,10 @@ impl Connection {
         }
         match self.fill().await {
             Ok(()) => Ok(()),
+            // What ends because the request did is cut short.
+            Err(error) if self.unwritten.is_some() => {
+                Err(self.unwritten.take().unwrap_or(error).into())
+            }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.tls.is_none() => {
                 Ok(self.response.end_of_stream()?)
             }
@@ -345,12 +357,15 @@ impl Connection {
         Stamps::new(self.socket.reads(), self.watch.as_ref(), &self.begun)
     }
 
-    /// Whether another exchange can begin: the last one is read to its end, and the peer has not
-    /// closed since.
+    /// Whether another exchange can begin: the last one is read to its end, and the peer has neither
+    /// closed nor spoken since.
     pub fn is_ready(&mut self) -> bool {
-        let complete = self.open && self.response.is_reusable() && self.unread.is_empty();
-        let ready = complete && self.undecoded.is_empty() && self.socket.is_quiet();
+        let read = self.unread.is_empty() && self.undecoded.is_empty();
+        if !(self.open && read && self.response.is_reusable()) {
+            return false;
+        }
+        self.open = self.socket.is_quiet();
         self.socket.release_buffer();
-        ready
+        self.open
     }
 }

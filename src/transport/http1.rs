@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::fmt::Write as _;
 
-/// Most bytes of a response head, and of the trailers.
+/// Most bytes of a response head, and of the trailers together.
 pub(super) const MAX_HEAD: usize = 256 * 1024;
 /// Most header fields of a response.
 pub(super) const MAX_HEADERS: usize = 128;
@@ -63,7 +63,8 @@ enum State {
     ChunkData(u64),
     /// After a chunk's data; so many bytes of its CR LF have come.
     ChunkEnd(usize),
-    Trailers,
+    /// So many bytes of them have come.
+    Trailers(usize),
     Done,
 }
 
@@ -114,17 +115,18 @@ impl Response {
                         return Ok(None);
                     };
                     self.state = match chunk_size(&line)? {
-                        0 => State::Trailers,
+                        0 => State::Trailers(0),
                         size => State::ChunkData(size),
                     };
                 }
-                State::Trailers => {
-                    let Some(line) = self.line(bytes, MAX_HEAD)? else {
+                State::Trailers(before) => {
+                    let Some(line) = self.line(bytes, MAX_HEAD - before)? else {
                         return Ok(None);
                     };
-                    if line.is_empty() {
-                        self.state = State::Done;
-                    }
+                    self.state = match line.len() {
+                        0 => State::Done,
+                        length => State::Trailers(before + length + 2),
+                    };
                 }
             }
         }
@@ -165,7 +167,9 @@ impl Response {
         let found = memchr::memchr(b'\n', bytes);
         let length = found.map_or(bytes.len(), |at| at + 1);
         if self.partial.len() + length > limit {
-            return Err(HttpError::HeadTooLarge);
+            return Err(HttpError::Malformed(
+                "a line of the chunked coding is too long",
+            ));
         }
         let (line, rest) = bytes.split_at(length);
         self.partial.extend_from_slice(line);
@@ -180,33 +184,40 @@ impl Response {
             ));
         }
         line.truncate(line.len() - 2);
+        if line.contains(&b'\r') {
+            return Err(HttpError::Malformed(
+                "a line of the chunked coding has a CR within it",
+            ));
+        }
         Ok(Some(line))
     }
 
     fn head(&mut self, bytes: &mut &[u8]) -> Result<Option<ResponseHead>, HttpError> {
-        // The end of the head may lie across the seam.
-        let seam = self.partial.len().saturating_sub(3);
-        let before = self.partial.len();
-        self.partial.extend_from_slice(bytes);
-        let Some(end) = head_end(&self.partial, seam) else {
-            *bytes = &[];
-            return match self.partial.len() > MAX_HEAD {
-                true => Err(HttpError::HeadTooLarge),
-                false => self.is_http().map(|()| None),
-            };
-        };
-        if end > MAX_HEAD {
-            return Err(HttpError::HeadTooLarge);
+        // Line by line: nothing behind the head is copied, and nothing is looked at twice.
+        loop {
+            let found = memchr::memchr(b'\n', bytes);
+            let limit = found.map_or(u64::MAX, |at| at as u64 + 1);
+            self.partial
+                .extend_from_slice(take(bytes, limit).unwrap_or_default());
+            self.is_http()?;
+            if self.partial.len() > MAX_HEAD {
+                return Err(HttpError::HeadTooLarge);
+            }
+            if found.is_none() {
+                return Ok(None);
+            }
+            // Lines may end with LF alone (section 2.2).
+            if self.partial.ends_with(b"\n\n") || self.partial.ends_with(b"\n\r\n") {
+                break;
+            }
         }
-        *bytes = bytes.get(end.saturating_sub(before)..).unwrap_or_default();
-        let mut head = std::mem::take(&mut self.partial);
-        head.truncate(end);
+        let head = std::mem::take(&mut self.partial);
         let (head, minor) = parse_head(&head)?;
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(None);
         }
         self.state = self.body_of(&head)?;
-        self.keeps_alive = keeps_alive(&head.headers, minor) && self.state != State::UntilClose;
+        self.keeps_alive = keeps_alive(&head, minor) && self.state != State::UntilClose;
         if self.state == State::Length(0) {
             self.state = State::Done;
         }
@@ -260,20 +271,6 @@ fn take<'a>(bytes: &mut &'a [u8], limit: u64) -> Option<&'a [u8]> {
     (!taken.is_empty()).then_some(taken)
 }
 
-/// Where the head ends, its empty line included. Lines may end with LF alone (section 2.2).
-fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let found = bytes.get(from..)?;
-    memchr::memchr_iter(b'\n', found).find_map(|at| {
-        let rest = found.get(at + 1..)?;
-        let blank = match rest {
-            [b'\n', ..] => 1,
-            [b'\r', b'\n', ..] => 2,
-            _ => return None,
-        };
-        Some(from + at + 1 + blank)
-    })
-}
-
 fn parse_head(bytes: &[u8]) -> Result<(ResponseHead, u8), HttpError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut fields);
@@ -306,11 +303,15 @@ fn parse_head(bytes: &[u8]) -> Result<(ResponseHead, u8), HttpError> {
     Ok((ResponseHead { status, headers }, minor))
 }
 
-fn keeps_alive(headers: &HeaderMap, minor: u8) -> bool {
-    match minor {
-        0 => tokens(headers, header::CONNECTION).any(|token| token == b"keep-alive"),
-        _ => !tokens(headers, header::CONNECTION).any(|token| token == b"close"),
-    }
+/// RFC 9112, section 9.3; and 6.1, by which the framing of an old peer that sends a transfer coding is
+/// not to be trusted any further.
+fn keeps_alive(head: &ResponseHead, minor: u8) -> bool {
+    let says = |word: &[u8]| tokens(&head.headers, header::CONNECTION).any(|token| token == word);
+    let persists = match minor {
+        0 => says(b"keep-alive") && !head.headers.contains_key(header::TRANSFER_ENCODING),
+        _ => true,
+    };
+    persists && !says(b"close") && head.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 fn last_coding_is_chunked(headers: &HeaderMap) -> bool {
@@ -318,11 +319,13 @@ fn last_coding_is_chunked(headers: &HeaderMap) -> bool {
     last.is_some_and(|coding| coding == b"chunked")
 }
 
-/// The comma-separated words of a field, in lower case.
+/// The comma-separated words of a field, in lower case; empty ones are none (RFC 9110, section 5.6.1.2).
 fn tokens(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = Vec<u8>> {
     let values = headers.get_all(name).into_iter();
     let words = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    words.map(|word| word.trim_ascii().to_ascii_lowercase())
+    words
+        .map(|word| word.trim_ascii().to_ascii_lowercase())
+        .filter(|word| !word.is_empty())
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -334,10 +337,10 @@ fn decimal(digits: &[u8]) -> Option<u64> {
 /// The size in front of a chunk; extensions behind `;` are read over.
 fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    let digits = digits.trim_ascii_end();
-    let all_hex = digits.iter().all(u8::is_ascii_hexdigit) && !digits.is_empty();
-    let text = std::str::from_utf8(digits).ok().filter(|_| all_hex);
-    text.and_then(|text| u64::from_str_radix(text, 16).ok())
+    let text = std::str::from_utf8(digits).ok();
+    text.map(|text| text.trim_end_matches([' ', '\t']))
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .and_then(|text| u64::from_str_radix(text, 16).ok())
         .ok_or(HttpError::Malformed("a chunk has no size"))
 }
 
@@ -364,3 +367,6 @@ pub(super) fn write_request(request: &Request<bytes::Bytes>) -> Vec<u8> {
     out.extend_from_slice(body);
     out
 }
+
+#[cfg(test)]
+mod tests;

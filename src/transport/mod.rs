@@ -19,6 +19,8 @@ mod tap;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_tap.rs"]
 mod tap;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod wakeups;
 

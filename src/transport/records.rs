@@ -11,8 +11,10 @@ const HEADER: usize = 5;
 /// A TLS connection over bytes that somebody else reads and writes.
 pub(super) struct Records {
     tls: ClientConnection,
-    /// The beginning of a record that is not complete.
-    partial: Vec<u8>,
+    /// What has come of the header of the record that is not complete.
+    header: Vec<u8>,
+    /// Bytes of its payload that are still to come, once the header has.
+    missing: usize,
     /// The plaintext of the record taken last.
     plaintext: Vec<u8>,
     outgoing: Vec<u8>,
@@ -23,7 +25,8 @@ impl Records {
     pub(super) fn new(tls: ClientConnection) -> Self {
         Self {
             tls,
-            partial: Vec::new(),
+            header: Vec::with_capacity(HEADER),
+            missing: 0,
             plaintext: Vec::new(),
             outgoing: Vec::new(),
             closed: false,
@@ -39,31 +42,34 @@ impl Records {
         self.closed
     }
 
-    /// Takes the next record off the front of `bytes`, decrypts it and says how many bytes it took. An
-    /// incomplete record is kept: all bytes are taken, and there is no plaintext.
+    /// Takes the next record off the front of `bytes`, decrypts it and says how many bytes it took. Of an
+    /// incomplete record all are taken, and there is no plaintext yet. So it is behind the peer's closing,
+    /// where nothing counts (RFC 8446, section 6.1).
     pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.plaintext.clear();
-        if self.partial.is_empty()
-            && let Some(record) = record_length(bytes).and_then(|length| bytes.get(..length))
+        if self.closed {
+            return Ok(bytes.len());
+        }
+        let length = self.pass(bytes);
+        self.decrypt(bytes.get(..length).unwrap_or_default())?;
+        Ok(length)
+    }
+
+    /// How many of these bytes belong to the record that is being taken.
+    fn pass(&mut self, bytes: &[u8]) -> usize {
+        let (header, rest) = bytes.split_at(bytes.len().min(HEADER - self.header.len()));
+        self.header.extend_from_slice(header);
+        if let [_, _, _, high, low] = *self.header
+            && !header.is_empty()
         {
-            self.decrypt(record)?;
-            return Ok(record.len());
+            self.missing = usize::from(u16::from_be_bytes([high, low]));
         }
-        let before = self.partial.len();
-        let missing = match record_length(&self.partial) {
-            Some(length) => length - before,
-            None => HEADER - before,
-        };
-        let taken = missing.min(bytes.len());
-        self.partial
-            .extend_from_slice(bytes.get(..taken).unwrap_or_default());
-        if record_length(&self.partial) == Some(self.partial.len()) {
-            let mut record = std::mem::take(&mut self.partial);
-            self.decrypt(&record)?;
-            record.clear();
-            self.partial = record;
+        let payload = self.missing.min(rest.len());
+        self.missing -= payload;
+        if self.missing == 0 && self.header.len() == HEADER {
+            self.header.clear();
         }
-        Ok(taken)
+        header.len() + payload
     }
 
     /// What the record taken last says.
@@ -71,9 +77,10 @@ impl Records {
         &self.plaintext
     }
 
-    fn decrypt(&mut self, mut record: &[u8]) -> io::Result<()> {
-        while !record.is_empty() {
-            if self.tls.read_tls(&mut record)? == 0 {
+    /// Rustls keeps what is not a whole record, and refuses what cannot become one.
+    fn decrypt(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.tls.read_tls(&mut bytes)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -105,10 +112,5 @@ impl Records {
     }
 }
 
-/// Bytes of the record that begins here, its header included; absent before the header is complete.
-fn record_length(bytes: &[u8]) -> Option<usize> {
-    let [_, _, _, high, low, ..] = bytes else {
-        return None;
-    };
-    Some(HEADER + usize::from(u16::from_be_bytes([*high, *low])))
-}
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,8 @@ pub(super) struct StampedSocket {
     reads: Vec<Read>,
     /// The socket was empty at this instant.
     empty: Instant,
+    /// What came behind the bytes of the last read, for the next one to tell.
+    failure: Option<io::Error>,
     /// A deliberate flaw, see [`super::Clocks::with_read_delay`].
     pub(super) read_delay: Option<Duration>,
 }
@@ -62,6 +64,7 @@ impl StampedSocket {
             sent: 0,
             reads: Vec::new(),
             empty: Instant::now(),
+            failure: None,
             read_delay: None,
         }
     }
@@ -69,37 +72,46 @@ impl StampedSocket {
     /// Waits for bytes and takes all that are pending; `false` at the end of the stream. The bytes of
     /// the read before are gone then.
     pub(super) async fn read(&mut self) -> io::Result<bool> {
-        std::future::poll_fn(|cx| self.poll_read(cx)).await
+        // Only what the thread slept for was not there before it woke.
+        let mut waited = false;
+        std::future::poll_fn(|cx| {
+            let poll = self.poll_read(cx, waited);
+            waited = true;
+            poll
+        })
+        .await
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, waited: bool) -> Poll<io::Result<bool>> {
         self.filled = 0;
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
         loop {
             ready!(self.tcp.poll_read_ready(cx))?;
             if let Some(delay) = self.read_delay {
                 std::thread::sleep(delay);
             }
-            if let Some(end) = self.try_read()? {
+            if let Some(end) = self.try_read(waited)? {
                 return Poll::Ready(Ok(!end));
             }
         }
     }
 
     /// Reads until the socket is empty; `None` when it was from the beginning, else whether its end has
-    /// come.
-    fn try_read(&mut self) -> io::Result<Option<bool>> {
+    /// come. An end or a failure behind bytes is left to the next read.
+    fn try_read(&mut self, waited: bool) -> io::Result<Option<bool>> {
         if self.buffer.is_empty() {
             self.buffer.resize(READ_BYTES, 0);
         }
-        let not_before = self
-            .wakeups
-            .earliest()
-            .map_or(self.empty, |woke| woke.max(self.empty));
+        let woke = self.wakeups.earliest().filter(|_| waited);
+        let not_before = woke.map_or(self.empty, |woke| woke.max(self.empty));
         let mut last = None;
+        let mut cut_short = false;
         loop {
             let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
             let (room, control, mut got) = (space.len(), &mut self.control, None);
-            // Whoever is held back on the way out of the call comes long after it was so.
+            // What this finds nothing of, or takes everything of, comes later than that.
             let asked = Instant::now();
             let result = self.tcp.try_io(Interest::READABLE, || {
                 let received = control.receive(&self.tcp, space)?;
@@ -111,45 +123,37 @@ impl StampedSocket {
                     false => Ok(()),
                 }
             });
-            match (got, result) {
-                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.empty = asked;
-                    break;
+            let Some((user, received)) = got else {
+                match result {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => match last {
+                        Some(_) => self.failure = Some(error),
+                        None => return Err(error),
+                    },
+                    _ => self.empty = asked,
                 }
-                (None, Err(error)) => return Err(error),
-                (Some((_, received)), _) if received.bytes == 0 => {
-                    self.note(last, not_before, false);
-                    return Ok(Some(true));
+                break;
+            };
+            if received.bytes == 0 {
+                match last {
+                    Some(_) => break,
+                    None => return Ok(Some(true)),
                 }
-                (Some((user, received)), _) => {
-                    self.filled += received.bytes;
-                    self.received += received.bytes as u64;
-                    last = Some((user, received.kernel));
-                    if received.bytes < room {
-                        self.empty = asked;
-                        break;
-                    }
-                    if self.buffer.len() >= MOST_READ_BYTES {
-                        self.note(last, not_before, true);
-                        return Ok(Some(false));
-                    }
-                    self.buffer.resize(self.buffer.len() * 2, 0);
-                }
-                (None, Ok(())) => break,
             }
+            self.filled += received.bytes;
+            self.received += received.bytes as u64;
+            last = Some((user, received.kernel));
+            if received.bytes < room {
+                self.empty = asked;
+                break;
+            }
+            if self.buffer.len() >= MOST_READ_BYTES {
+                cut_short = true;
+                break;
+            }
+            self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        self.note(last, not_before, false);
-        Ok(last.map(|_| false))
-    }
-
-    fn note(
-        &mut self,
-        last: Option<(Instant, Option<KernelTime>)>,
-        not_before: Instant,
-        cut_short: bool,
-    ) {
         let Some((user, kernel)) = last else {
-            return;
+            return Ok(None);
         };
         self.reads.push(Read {
             end: self.received,
@@ -158,6 +162,7 @@ impl StampedSocket {
             not_before: not_before.min(user),
             cut_short,
         });
+        Ok(Some(false))
     }
 
     /// The bytes of the last read.
@@ -192,10 +197,16 @@ impl StampedSocket {
         Ok(())
     }
 
-    /// Whether the peer has neither closed nor sent anything while nobody asked it.
+    /// Whether the peer has neither closed nor sent anything while nobody asked it. The kernel is asked,
+    /// since the runtime's readiness is as old as its last turn. What it says is lost.
     pub(super) fn is_quiet(&mut self) -> bool {
-        self.filled = 0;
-        matches!(self.try_read(), Ok(None))
+        let asked = Instant::now();
+        let received = self.control.receive(&self.tcp, &mut [0]);
+        let quiet = received.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        if quiet {
+            self.empty = asked;
+        }
+        quiet
     }
 
     /// The reads since they were last forgotten, in order.
