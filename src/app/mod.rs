@@ -18,6 +18,7 @@ use crate::record::{self, Board, Roster, Sink, Transitions};
 use crate::resource::{self, Samplers};
 use crate::schedule::Fleet;
 use crate::selftest::ProberThread;
+use crate::transport::{ClockChoice, ClockStatus};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,12 +90,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let io = IoThread::start()?;
     let prober = Prober::new(settings.instrument, io.wakeups());
     let clocks = prober.clocks.status();
-    tracing::info!(
-        clock = clocks.best().as_str(),
-        wire = clocks.wire.as_str(),
-        socket = clocks.socket.as_str(),
-        "runs are stamped by the best clock that there is"
-    );
+    announce(clocks);
     let roster = Roster::default();
     let (recorder, recording) = record::channel(roster.clone());
     let store = Arc::new(Store::new(settings.metrics.clone(), recorder.dropped()));
@@ -165,6 +161,22 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         tracing::warn!("sonde stops although some work has not ended within {DRAIN_LIMIT:?}");
     }
     Ok(())
+}
+
+/// Says which clock stamps, and whether that is the one that was asked for.
+fn announce(clocks: ClockStatus) {
+    let (clock, wire, socket) = (clocks.best(), clocks.wire, clocks.socket);
+    let (clock, wire, socket) = (clock.as_str(), wire.as_str(), socket.as_str());
+    match clocks.choice {
+        ClockChoice::Best(wanted) if wanted != clocks.best() => tracing::warn!(
+            wanted = wanted.as_str(),
+            clock,
+            wire,
+            socket,
+            "the clock of `instrument.clock` is not there, the next one stamps runs; `wire` needs CAP_NET_RAW"
+        ),
+        _ => tracing::info!(clock, wire, socket, "the best clock there is stamps runs"),
+    }
 }
 
 async fn start_http(

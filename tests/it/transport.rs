@@ -5,14 +5,17 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use sonde::probe::{ConnectionPolicy, ConnectionState, Outcome};
-use sonde::transport::{Auth, Endpoint, SecretSource, TlsSettings};
+use sonde::probe::{
+    ConnectionPolicy, ConnectionState, InstrumentSettings, Outcome, Prober, RunContext,
+};
+use sonde::transport::{Auth, ClockChoice, ClockKind, Endpoint, SecretSource, TlsSettings};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 /// An authority, and a leaf that it has signed, as PEM files in a folder of the test's own.
 struct Authority {
@@ -299,4 +302,41 @@ async fn a_runtime_is_found_by_asking() {
             "{found:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_run_is_stamped_by_the_clock_that_is_asked_for_and_says_so() {
+    let io = sonde::app::IoThread::start().unwrap();
+    let server = simulate(quick()).await;
+    let probe = Arc::new(probe(target("openai", &server.url()), scenario()));
+    for wanted in ClockKind::ALL {
+        let settings = InstrumentSettings {
+            clock: ClockChoice::Best(wanted),
+            ..InstrumentSettings::default()
+        };
+        let prober = Prober::new(settings, io.wakeups());
+        let best = prober.clocks.status().best();
+        let probe = probe.clone();
+        // The kernel begins to stamp somewhat after it is asked to.
+        let stamped = crate::support::eventually("a run by the best clock", async || {
+            let (prober, probe) = (prober.clone(), probe.clone());
+            let context = RunContext::on_demand(CancellationToken::new());
+            let run = io
+                .handle()
+                .spawn(async move { prober.run(&probe, context).await });
+            let run = run.await.unwrap();
+            assert_eq!(run.outcome, Outcome::Success, "{:?}", run.failure);
+            (run.instrument.clock == best).then_some(run)
+        });
+        let run = stamped.await;
+        assert!(best >= wanted, "never a better clock than wanted");
+        assert!(run.instrument.error_bound.unwrap() > Duration::ZERO);
+        assert!(run.instrument.error_limit.unwrap() >= settings.max_error);
+        assert_eq!(run.tokens_per_arrival.iter().sum::<u32>(), 12);
+        let seen: Duration = run.gaps.iter().sum();
+        let last = run.latency.last_token.unwrap();
+        assert_eq!(run.latency.first_token.unwrap() + seen, last);
+        assert!(last <= run.latency.inference);
+    }
+    io.stop();
 }
