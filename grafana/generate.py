@@ -97,9 +97,21 @@ def override(name, **properties):
 
 
 def lines(
-    title, description, unit, targets, width=8, stacked=False, draw="line", colors=None, no_value=None, soft_max=None, **more
+    title,
+    description,
+    unit,
+    targets,
+    width=8,
+    stacked=False,
+    draw="line",
+    colors=None,
+    no_value=None,
+    soft_max=None,
+    signed=False,
+    **more,
 ):
-    """Numbers over time. The axis reaches up to `soft_max` at least, so that a tiny number does not look like a mountain.
+    """Numbers over time. The axis reaches up to `soft_max` at least, so that a tiny number does not look like a mountain,
+    and down to zero unless the numbers are `signed`.
 
     The colour follows the position of a series, and every panel lists the probes in the same order, those without a
     number included: so a probe has one colour everywhere. Colours that follow the name gave three of eight probes the
@@ -115,6 +127,8 @@ def lines(
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
     }
     defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": style}
+    if signed:
+        del defaults["min"]
     if no_value:
         defaults["noValue"] = no_value
     if soft_max:
@@ -132,8 +146,10 @@ def lines(
     )
 
 
-def table(title, description, room, labels, columns, sort_by, no_value="no data"):
-    """One row per set of labels: these, then one column per (name, query, properties); sorted by (name, descending)."""
+def table(title, description, room, labels, columns, sort_by, no_value="no data", only_labels=False):
+    """One row per set of labels: these, then one column per (name, query, properties); sorted by (name, descending). The
+    columns are not shown where they are of no interest, as the 1 of facts is.
+    """
     references = [chr(ord("A") + position) for position in range(len(columns))]
     targets = [
         target(expr, legend=name, ref=reference, format="table", instant=True, range=False)
@@ -144,9 +160,10 @@ def table(title, description, room, labels, columns, sort_by, no_value="no data"
     names |= {value: name for value, (name, _, _) in zip(values, columns, strict=True)}
     # Without an order Grafana sorts labels by the alphabet: the model first, the target last.
     order = {name: position for position, name in enumerate(names)}
+    hidden = {name: True for name in ["Time", *(values if only_labels else [])]}
     transformations = [
         {"id": "merge", "options": {}},
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names}},
+        {"id": "organize", "options": {"excludeByName": hidden, "indexByName": order, "renameByName": names}},
     ]
     options = {
         "showHeader": True,
@@ -474,6 +491,113 @@ def accounting():
     ]
 
 
+def instrument():
+    by_reason = f"{BY}, reason"
+    tainted = increase("llm_probe_tainted_total", by=by_reason)
+    share = f"({tainted} / on ({BY}) group_left () {increase('llm_probe_runs_total')}) > 0"
+
+    def by_clock(clock):
+        runs = f'increase(llm_probe_runs_by_clock_total{{{PROBE}, clock="{clock}"}}[$__range])'
+        return counted(clock.capitalize(), f"sum by ({BY}) ({runs})")
+
+    return [
+        lines(
+            "Tainted ratio by reason",
+            "Tainted runs / all runs: runs whose error bar exceeds its limit. They are in no latency here and in no SLI. The "
+            "reasons are in the runbook of SondeTaintedRuns.",
+            "percentunit",
+            [target(share, f"{LEGEND} · {{{{reason}}}}")],
+            width=12,
+            soft_max=0.1,
+            no_value="no tainted run seen",
+        ),
+        table(
+            "Runs by clock",
+            "Over the selected time range: which clock stamped the runs. Wire: a packet tap, right also while Sonde is starved. "
+            "Socket: the kernel's receive stamps. User: the time after each read.",
+            size(12),
+            ("target", "scenario"),
+            [by_clock(clock) for clock in ("wire", "socket", "user")],
+            [("Target", False), ("Scenario", False)],
+        ),
+        *quantiles(
+            "Stamp delay",
+            "llm_probe_stamp_delay_seconds",
+            "From the kernel's receive stamp to the return of our read, read by read, tainted runs included: what the clock user "
+            "is late by. No samples where the kernel stamps nothing.",
+            quantiles=(0.5, 0.99),
+        ),
+        *quantiles(
+            "Error bar",
+            "llm_probe_error_bound_seconds",
+            "By how much the latencies of a run may be too large, tainted runs included.",
+            quantiles=(0.99,),
+        ),
+        *quantiles(
+            "Schedule lag",
+            "llm_probe_schedule_lag_seconds",
+            "How much later than planned Sonde woke for a run.",
+            quantiles=(0.99,),
+        ),
+        table(
+            "Clocks",
+            "The best clock that the runs of each daemon can have, what is configured, and whether the two better ones are there: "
+            "no_permission is a lack of CAP_NET_RAW.",
+            size(16),
+            ("instance", "clock", "configured", "wire", "socket"),
+            [("Daemons", "sonde_clock_info", {})],
+            [("Instance", False)],
+            only_labels=True,
+        ),
+    ]
+
+
+def selftests():
+    absence = "Empty where `selftest.schedule` is not set."
+
+    def error(name, quantity, stat, meaning):
+        return lines(
+            f"{name} error {stat}",
+            f"{meaning}, in the last self-test against the fake runtime in Sonde's own container, {stat} of its samples. {absence}",
+            "s",
+            [
+                target(
+                    f'llm_probe_instrument_error_seconds{{quantity="{quantity}", stat="{stat}"}}',
+                    "{{instance}} · {{clock}}",
+                )
+            ],
+            no_value="no self-test has run",
+            signed=True,
+        )
+
+    outcome = {"0": {"text": "failed", "color": "red", "index": 0}, "1": {"text": "ok", "color": "transparent", "index": 1}}
+    return [
+        table(
+            "Self-tests",
+            "Of now. A test passes when every run could be compared, the median TTFT errors are within 1 ms, and no run was "
+            f"further off than its error bar says. {absence}",
+            size(8),
+            ("instance",),
+            [
+                judged(
+                    "Last test",
+                    "min by (instance) (sonde_selftest_success)",
+                    mappings=[{"type": "value", "options": outcome}],
+                    custom__align="center",
+                ),
+                ("Ended", "1000 * max by (instance) (sonde_selftest_timestamp_seconds)", {"unit": "dateTimeFromNow"}),
+            ],
+            [("Last test", False)],
+            no_value="no self-test has run",
+        ),
+        error("TTFT", "ttft", "p50", "Observed minus true TTFT"),
+        error("TTFT", "ttft", "p99", "Observed minus true TTFT"),
+        error("ITL", "itl", "p50", "Observed minus true gap between tokens"),
+        error("ITL", "itl", "p99", "Observed minus true gap between tokens"),
+        error("E2E", "e2e", "p99", "Observed minus true inference time"),
+    ]
+
+
 def resources():
     daemon = "{{instance}} · {{scope}}"
 
@@ -581,7 +705,7 @@ def laid_out(rows):
     return placed
 
 
-# Three empty panels on every machine without a GPU are not worth their room.
+# Empty panels, on every machine without a GPU or a schedule of self-tests, are not worth their room.
 COLLAPSED = "collapsed"
 
 
@@ -599,6 +723,8 @@ def compare():
         ("Inference time", inference()),
         ("Phases", phases()),
         ("Accounting", accounting()),
+        ("Instrument: how far the numbers can be trusted", instrument()),
+        ("Instrument: self-tests", selftests(), COLLAPSED),
         ("Resources", resources()),
         ("GPUs", gpus(), COLLAPSED),
     ]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves every metric of Sonde with invented values, so that the checks of what ships can themselves be checked.
+"""Serves what dashboards and alerts read of Sonde, with invented values: the checks of what ships can be checked by it.
 
     tests/oracle/stub_daemon.py PORT [--gpu] [--fault NAME]
 
@@ -38,6 +38,8 @@ INSTRUMENT = [1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1]
 SPEED = [1, 2.5, 5, 10, 20, 30, 40, 50, 75, 100, 150, 200, 500, 2000]
 REASONS = ["refused", "timeout_first_token", "stalled", "http_5xx", "truncated", "cancelled"]
 PHASES = ["schedule", "dns", "connect", "tls", "send", "wait", "stream"]
+TAINTS = ["schedule_lag", "throttled", "run_queue", "merged_reads"]
+CLOCKS = ["wire", "socket", "user"]
 SCHEMA = 3
 
 
@@ -91,8 +93,11 @@ def run(registry, probe, speed, now):
     registry.add("llm_probe_runs_total", probe)
     if failed:
         registry.add("llm_probe_failures_total", probe | {"reason": random.choice(REASONS)})
-    for name, share in (("missed", 0.02), ("skipped", 0.02), ("tainted", 0.02)):
-        registry.add(f"llm_probe_{name}_total", probe | {"reason": "invented"}, float(random.random() < share))
+    for name in ("missed", "skipped"):
+        registry.add(f"llm_probe_{name}_total", probe | {"reason": "invented"}, float(random.random() < 0.02))
+    for reason in TAINTS:
+        registry.add("llm_probe_tainted_total", probe | {"reason": reason}, float(random.random() < 0.01))
+    registry.add("llm_probe_runs_by_clock_total", probe | {"clock": random.choice(["wire", "wire", "socket"])})
     stream = tokens / speed
     for kind in ("any", "visible"):
         registry.observe(
@@ -109,11 +114,26 @@ def run(registry, probe, speed, now):
         registry.observe("llm_probe_phase_seconds", probe | {"phase": phase}, PHASE, seconds)
     for basis, value in (("decode", speed), ("end_to_end", tokens / (ttft + stream))):
         registry.observe("llm_probe_output_tokens_per_second", probe | {"basis": basis}, SPEED, value)
-    for name in ("llm_probe_stamp_delay_seconds", "llm_probe_schedule_lag_seconds"):
-        registry.observe(name, probe, INSTRUMENT, random.uniform(1e-5, 1e-3))
+    for name in ("stamp_delay", "schedule_lag", "error_bound"):
+        registry.observe(f"llm_probe_{name}_seconds", probe, INSTRUMENT, random.uniform(1e-5, 1e-3))
     registry.set("llm_probe_last_run_timestamp_seconds", probe, now)
     registry.set("llm_probe_next_run_timestamp_seconds", probe, now + 0.4)
     registry.set("llm_probe_success", probe, 0.0 if failed else 1.0)
+    if not failed:
+        registry.set("llm_probe_last_success_timestamp_seconds", probe, now)
+
+
+def instrument(registry, now):
+    """What the daemon says of itself: its clocks, and a self-test each time."""
+    available = {"wire": "available", "socket": "available"}
+    registry.set("sonde_clock_info", {"clock": "wire", "configured": "auto"} | available, 1.0)
+    registry.set("sonde_selftest_success", {}, 1.0)
+    registry.set("sonde_selftest_timestamp_seconds", {}, now)
+    for clock, error in (("wire", 1e-5), ("socket", 3e-5), ("user", 1e-4)):
+        for quantity in ("ttft", "itl", "tpot", "e2e"):
+            for stat, factor in (("mean", 1), ("p50", 1), ("p99", 5), ("max", 9)):
+                labels = {"clock": clock, "quantity": quantity, "stat": stat}
+                registry.set("llm_probe_instrument_error_seconds", labels, error * factor * random.uniform(-0.2, 1))
 
 
 def resources(registry, gpu):
@@ -275,6 +295,7 @@ def keep_running(gpu):
         with Handler.guard:
             for probe, speed in PROBES:
                 run(Handler.registry, probe, speed, time.time())
+            instrument(Handler.registry, time.time())
             resources(Handler.registry, gpu)
         time.sleep(0.4)
 
@@ -289,6 +310,8 @@ def main():
     for probe, _ in PROBES:
         for reason in REASONS:
             Handler.registry.add("llm_probe_failures_total", probe | {"reason": reason}, 0.0)
+        for clock in CLOCKS:
+            Handler.registry.add("llm_probe_runs_by_clock_total", probe | {"clock": clock}, 0.0)
     threading.Thread(target=keep_running, args=[arguments.gpu], daemon=True).start()
     server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
