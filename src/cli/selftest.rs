@@ -135,6 +135,7 @@ impl SelftestArgs {
                 FakeSource::At(Box::new(endpoint))
             }
         };
+        let over_tls = matches!(&fake, FakeSource::At(endpoint) if endpoint.tls.is_some());
         Ok(Settings {
             fake,
             concurrency: self.concurrency.iter().map(|n| *n as usize).collect(),
@@ -146,7 +147,7 @@ impl SelftestArgs {
                 true => ConnectionPolicy::Cold,
                 false => ConnectionPolicy::Warm,
             },
-            tls: self.tls,
+            tls: self.tls || over_tls,
             pressure: Pressing {
                 threads: usize::from(self.pressure),
                 random: self.random,

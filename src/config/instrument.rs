@@ -13,6 +13,7 @@ pub(super) fn instrument(raw: RawInstrument, context: &mut Context<'_>) -> Instr
         clock,
         max_error,
         max_error_ratio,
+        max_schedule_lag,
     } = raw;
     let standard = InstrumentSettings::default();
     if max_error.is_some_and(|limit| limit.0.is_zero()) {
@@ -29,7 +30,7 @@ pub(super) fn instrument(raw: RawInstrument, context: &mut Context<'_>) -> Instr
         },
         max_error: max_error.map_or(standard.max_error, |limit| limit.0),
         max_error_ratio: max_error_ratio.map_or(standard.max_error_ratio, |ratio| ratio.0),
-        ..standard
+        max_schedule_lag: max_schedule_lag.map_or(standard.max_schedule_lag, |lag| lag.0),
     }
 }
 

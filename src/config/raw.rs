@@ -371,6 +371,9 @@ pub struct RawInstrument {
     /// See `max_error`.
     #[schemars(extend("default" = "5%"))]
     pub max_error_ratio: Option<RatioText>,
+    /// A run that Sonde wakes for later than this is tainted, unless the tap saw it.
+    #[schemars(extend("default" = "50ms"))]
+    pub max_schedule_lag: Option<DurationText>,
 }
 
 /// See [`RawInstrument::clock`].

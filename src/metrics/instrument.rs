@@ -13,7 +13,7 @@ const PROBE: &[&str] = &super::family::PROBE;
 pub struct SelftestState {
     /// When it ended.
     pub at: Timestamp,
-    /// Whether every run could be compared, and the median errors were within the limit.
+    /// Whether every run could be compared, median errors were within the limit and error bars held.
     pub passed: bool,
     /// By clock, quantity and statistic, in seconds.
     pub errors: Vec<InstrumentError>,
@@ -69,7 +69,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_tainted_total",
         kind: Kind::Counter,
         labels: &["target", "runtime", "model", "scenario", "reason"],
-        help: "Runs whose error bar exceeds its limit: kept out of latency histograms and SLIs, never blamed on the runtime",
+        help: "Runs whose error bar exceeds its limit, or that began too late: kept out of latency histograms and SLIs, never blamed on the runtime",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 for (reason, count) in Taint::ALL.iter().zip(probe.tainted) {

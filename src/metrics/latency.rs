@@ -93,7 +93,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_inter_token_latency_seconds",
         kind: Kind::Histogram,
         labels: PROBE,
-        help: "ITL: one sample per gap between consecutive token arrivals; frames that came in one read are one arrival; never interpolated",
+        help: "ITL: one sample per gap between consecutive token arrivals; tokens that share a stamp are one arrival; never interpolated",
         collect: of_stream!(inter_token),
     },
     FamilySpec {
@@ -152,7 +152,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_tokens_per_arrival",
         kind: Kind::Histogram,
         labels: PROBE,
-        help: "How many tokens came together in one read",
+        help: "How many tokens came together: in one segment by the clock wire, else in one read",
         collect: of_stream!(tokens_per_arrival),
     },
     FamilySpec {

@@ -30,8 +30,8 @@ pub(super) struct Clocked {
 pub(super) struct Beginning {
     /// The monotonic clock when we began to act.
     pub(super) dispatch: Instant,
-    /// How long the name took to resolve; part of a cold run only.
-    pub(super) dns: Option<Duration>,
+    /// How long the name took to resolve and addresses to refuse, before the connection began.
+    pub(super) before_connection: Duration,
     pub(super) cold: bool,
     /// The connection stood at this instant.
     pub(super) ready: Option<Instant>,
@@ -82,10 +82,9 @@ impl Clocked {
         let start = match (on_wire, beginning.cold) {
             (false, _) => beginning.dispatch,
             (true, false) => stamps.request_left()?,
-            // Resolving comes before the first packet.
             (true, true) => {
                 let began = stamps.connection_began()?;
-                began.checked_sub(beginning.dns.unwrap_or_default())?
+                began.checked_sub(beginning.before_connection)?
             }
         };
         let at = |position: Option<u64>| match position {
@@ -145,7 +144,8 @@ pub(super) fn error_bound(
     let tokens = said.into_iter().flat_map(|said| said.timeline.positions());
     let end = said.and_then(|said| said.terminated);
     let end = end.or_else(|| answer.and_then(|answer| answer.last_byte));
-    let arrivals = tokens.chain(end).filter_map(of).max();
+    let first = answer.and_then(|answer| answer.first_byte);
+    let arrivals = tokens.chain(first).chain(end).filter_map(of).max();
     of_start + arrivals.unwrap_or_default() + FLOOR
 }
 

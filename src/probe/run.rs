@@ -60,7 +60,6 @@ pub(super) struct Run<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Queued {
     at_dispatch: Option<Duration>,
-    at_written: Option<Duration>,
     throttled: Option<Duration>,
 }
 
@@ -120,7 +119,6 @@ impl<'a> Run<'a> {
                 Ok(Ok(head)) => head,
             }
         };
-        self.queued.at_written = self.prober.clocks.run_queue_delay();
         self.status = Some(head.status.as_u16());
         if !head.status.is_success() {
             return Err(self.refused_by_status(&head).await);
@@ -423,7 +421,7 @@ impl<'a> Run<'a> {
     fn beginning(&self) -> Beginning {
         Beginning {
             dispatch: self.dispatch.unwrap_or(self.started),
-            dns: self.dial.dns,
+            before_connection: self.dial.dns.unwrap_or_default() + self.dial.refused,
             cold: self.connection == ConnectionState::Cold,
             ready: self.ready,
             written: self.link.as_ref().and_then(Connection::request_written),
@@ -441,8 +439,9 @@ impl<'a> Run<'a> {
         let settings = &self.prober.settings;
         let since = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
         let at_dispatch = self.queued.at_dispatch;
+        let at_written = self.link.as_ref().and_then(Connection::queued_at_written);
         let waits = Waits {
-            before_written: since(at_dispatch, self.queued.at_written),
+            before_written: since(at_dispatch, at_written),
             run_queue: since(at_dispatch, self.prober.clocks.run_queue_delay()),
             throttled: since(self.queued.throttled, self.prober.throttle.read()),
         };

@@ -22,7 +22,7 @@ pub struct Report {
     pub settings: Settings,
     /// In the order asked for.
     pub levels: Vec<Level>,
-    /// The most memory that the process ever held, fake runtime included.
+    /// The most memory that the process ever held.
     pub peak_rss_bytes: Option<u64>,
 }
 

@@ -21,6 +21,8 @@ pub struct DialPhases {
     pub connect: Option<Duration>,
     /// TLS handshake.
     pub tls: Option<Duration>,
+    /// Of `connect`, what addresses took that did not answer.
+    pub refused: Duration,
 }
 
 /// Why there is no connection.
@@ -152,6 +154,7 @@ async fn connect(
                 return Ok(Connection::new(socket, watch, began));
             }
             Err(source) => {
+                progress.refused = started.elapsed();
                 last = Some(DialError::Connect {
                     address: *address,
                     source,

@@ -185,7 +185,8 @@ impl Connection {
             self.open = false;
             self.unwritten = Some(error);
         }
-        self.begun.written(self.socket.sent());
+        self.begun
+            .written(self.socket.sent(), self.socket.run_queue_delay());
         loop {
             match self.step()? {
                 Some(Step::Head(head)) => return Ok(head),
@@ -347,6 +348,11 @@ impl Connection {
     /// When the request went to the kernel, as we see it.
     pub fn request_written(&self) -> Option<Instant> {
         self.begun.request_written()
+    }
+
+    /// Time that the thread had stood in the run queue when the request was written.
+    pub fn queued_at_written(&self) -> Option<std::time::Duration> {
+        self.begun.queued_at_written()
     }
 
     /// The stamps of the exchange so far, the tap's included.

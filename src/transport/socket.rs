@@ -165,6 +165,11 @@ impl StampedSocket {
         Ok(Some(false))
     }
 
+    /// Time that the thread has stood in the run queue.
+    pub(super) fn run_queue_delay(&self) -> Option<Duration> {
+        self.wakeups.run_queue_delay()
+    }
+
     /// The bytes of the last read.
     pub(super) fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.filled).unwrap_or_default()

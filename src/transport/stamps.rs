@@ -18,6 +18,8 @@ pub(super) struct Begun {
     /// Offset in our stream of the request's first byte, and just behind its last.
     request: (u64, u64),
     written: Option<Instant>,
+    /// Time that the thread had stood in the run queue then.
+    queued: Option<Duration>,
 }
 
 impl Begun {
@@ -27,6 +29,7 @@ impl Begun {
             alignment,
             request: (0, 0),
             written: None,
+            queued: None,
         }
     }
 
@@ -36,6 +39,7 @@ impl Begun {
             alignment: Alignment::now(),
             request: (sent, sent),
             written: None,
+            queued: None,
         }
     }
 
@@ -43,9 +47,14 @@ impl Begun {
         self.request = (sent, sent);
     }
 
-    pub(super) fn written(&mut self, sent: u64) {
+    pub(super) fn written(&mut self, sent: u64, queued: Option<Duration>) {
+        self.queued = queued;
         self.request.1 = sent;
         self.written = Some(Instant::now());
+    }
+
+    pub(super) fn queued_at_written(&self) -> Option<Duration> {
+        self.queued
     }
 
     pub(super) fn request_written(&self) -> Option<Instant> {
