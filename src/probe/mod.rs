@@ -1,5 +1,6 @@
 //! Layer 3: one run of one probe, and its immutable record.
 
+mod conclusion;
 mod instrument;
 mod observation;
 mod outcome;

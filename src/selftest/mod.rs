@@ -14,13 +14,15 @@ mod cost;
 mod drive;
 mod fake;
 mod join;
+mod ledger;
 mod report;
 
 pub use cost::Pressing;
 pub use drive::{ProberThread, run};
 pub use fake::FakeSource;
 pub use join::{Figure, Joined, Mismatch, join};
-pub use report::{ClockErrors, Level, Promise, Report, Summary};
+pub use ledger::{ClockErrors, Promise};
+pub use report::{Level, Report, Summary};
 
 use crate::probe::ConnectionPolicy;
 use crate::simulate::RequestsError;

@@ -111,22 +111,24 @@ impl Response {
                     };
                 }
                 State::ChunkSize => {
-                    let Some(line) = self.line(bytes, MAX_SIZE_LINE)? else {
+                    if !self.line(bytes, MAX_SIZE_LINE)? {
                         return Ok(None);
-                    };
-                    self.state = match chunk_size(&line)? {
+                    }
+                    self.state = match chunk_size(&self.partial)? {
                         0 => State::Trailers(0),
                         size => State::ChunkData(size),
                     };
+                    self.partial.clear();
                 }
                 State::Trailers(before) => {
-                    let Some(line) = self.line(bytes, MAX_HEAD - before)? else {
+                    if !self.line(bytes, MAX_HEAD - before)? {
                         return Ok(None);
-                    };
-                    self.state = match line.len() {
+                    }
+                    self.state = match self.partial.len() {
                         0 => State::Done,
                         length => State::Trailers(before + length + 2),
                     };
+                    self.partial.clear();
                 }
             }
         }
@@ -162,8 +164,8 @@ impl Response {
         };
     }
 
-    /// The next line without its CR LF, once it is complete.
-    fn line(&mut self, bytes: &mut &[u8], limit: usize) -> Result<Option<Vec<u8>>, HttpError> {
+    /// Whether the next line is complete: it stands in `partial` then, without its CR LF.
+    fn line(&mut self, bytes: &mut &[u8], limit: usize) -> Result<bool, HttpError> {
         let found = memchr::memchr(b'\n', bytes);
         let length = found.map_or(bytes.len(), |at| at + 1);
         if self.partial.len() + length > limit {
@@ -175,21 +177,20 @@ impl Response {
         self.partial.extend_from_slice(line);
         *bytes = rest;
         if found.is_none() {
-            return Ok(None);
+            return Ok(false);
         }
-        let mut line = std::mem::take(&mut self.partial);
-        if !line.ends_with(b"\r\n") {
+        if !self.partial.ends_with(b"\r\n") {
             return Err(HttpError::Malformed(
                 "a line of the chunked coding ends without CR",
             ));
         }
-        line.truncate(line.len() - 2);
-        if line.contains(&b'\r') {
-            return Err(HttpError::Malformed(
+        self.partial.truncate(self.partial.len() - 2);
+        match self.partial.contains(&b'\r') {
+            true => Err(HttpError::Malformed(
                 "a line of the chunked coding has a CR within it",
-            ));
+            )),
+            false => Ok(true),
         }
-        Ok(Some(line))
     }
 
     fn head(&mut self, bytes: &mut &[u8]) -> Result<Option<ResponseHead>, HttpError> {

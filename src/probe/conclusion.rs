@@ -1,0 +1,224 @@
+//! A run that has ended, made into its record.
+
+use super::instrument::{Beginning, Clocked, Waits, error_bound, error_limit, taint};
+use super::observation::{ConnectionState, Failure, Instrument, Observation, Phases};
+use super::outcome::Outcome;
+use super::run::Run;
+use super::stream::{Answer, Failed};
+use crate::base::clock::wall_now;
+use crate::measure::latency::{Count, Latency, Span};
+use crate::measure::tokens::TokenCounts;
+use crate::transport::{ClockChoice, ClockKind, Connection, Stamps};
+use std::time::{Duration, Instant};
+
+impl Run<'_> {
+    /// The record of the run, by the best clock that saw all of it.
+    pub(super) fn conclude(&self, verdict: &Result<(), Failed>) -> Observation {
+        let now = Instant::now();
+        let stamps = self.link.as_ref().map(Connection::stamps);
+        self.learn(self.count());
+        self.observation(verdict, now, stamps.as_ref(), self.prober.settings.clock)
+    }
+
+    /// The same run by each clock that saw all of it: what differs is the clock's doing.
+    pub(super) fn conclude_by_every_clock(&self, verdict: &Result<(), Failed>) -> Vec<Observation> {
+        let now = Instant::now();
+        let stamps = self.link.as_ref().map(Connection::stamps);
+        let by = |clock| {
+            let choice = ClockChoice::Best(clock);
+            let observation = self.observation(verdict, now, stamps.as_ref(), choice);
+            (observation.instrument.clock == clock).then_some(observation)
+        };
+        ClockKind::ALL.into_iter().filter_map(by).collect()
+    }
+
+    /// Its connection, if that may serve the next run.
+    pub(super) fn into_warm_connection(self) -> Option<Connection> {
+        self.link
+            .filter(|_| self.connection == ConnectionState::Warm)
+    }
+
+    fn observation(
+        &self,
+        verdict: &Result<(), Failed>,
+        now: Instant,
+        stamps: Option<&Stamps<'_>>,
+        choice: ClockChoice,
+    ) -> Observation {
+        let (outcome, failure) = match verdict {
+            Ok(()) => (Outcome::Success, None),
+            Err(failed) => {
+                let status = failed.status.or(self.status);
+                let message = failed.message.clone();
+                (failed.outcome, Some(Failure { message, status }))
+            }
+        };
+        let tokens = self.count();
+        let beginning = self.beginning();
+        let mut clocked = Clocked::best(beginning, self.answer.as_ref(), stamps, choice);
+        // A good answer ends with its last byte, a failure when it is known to be one.
+        let end = match outcome.is_success() {
+            true => clocked.end.unwrap_or(now),
+            false => now,
+        };
+        let latency = self.latency(&clocked, end, tokens);
+        let instrument = self.instrument(&clocked, stamps, outcome, &latency);
+        let streamed = self.probe.scenario.settings.stream;
+        let (gaps, tokens_per_arrival) = match streamed {
+            true => (
+                std::mem::take(&mut clocked.moments.gaps),
+                std::mem::take(&mut clocked.moments.tokens_per_arrival),
+            ),
+            false => (Vec::new(), Vec::new()),
+        };
+        let said = self.answer.as_ref().map(Answer::said);
+        Observation {
+            run_id: self.run_id,
+            labels: self.probe.labels.clone(),
+            trigger: self.context.trigger,
+            intended_start: self.context.intended_start,
+            ended: wall_now(),
+            dispatched: clocked.start,
+            outcome,
+            failure,
+            streamed,
+            connection: self.connection,
+            reused: self.reused,
+            phases: self.phases(&clocked, end),
+            latency,
+            duration: end.saturating_duration_since(self.context.intended),
+            gaps,
+            tokens_per_arrival,
+            tokens,
+            server: said.map(|said| said.server).unwrap_or_default(),
+            finish_reason: said.and_then(|said| said.finish.clone()),
+            response_model: said.and_then(|said| said.model.clone()),
+            body_bytes: self.answer.as_ref().map_or(0, |answer| answer.body_bytes),
+            instrument,
+            stamp_delays: stamps.map_or_else(Vec::new, |stamps| stamps.delays().collect()),
+            answer: said
+                .filter(|_| self.context.keep_answer)
+                .map(|said| said.visible.clone()),
+        }
+    }
+
+    fn beginning(&self) -> Beginning {
+        Beginning {
+            dispatch: self.dispatch.unwrap_or(self.started),
+            before_connection: self.dial.dns.unwrap_or_default() + self.dial.refused,
+            cold: self.connection == ConnectionState::Cold,
+            ready: self.ready,
+            written: self.link.as_ref().and_then(Connection::request_written),
+        }
+    }
+
+    fn instrument(
+        &self,
+        clocked: &Clocked,
+        stamps: Option<&Stamps<'_>>,
+        outcome: Outcome,
+        latency: &Latency,
+    ) -> Instrument {
+        let beginning = self.beginning();
+        let settings = &self.prober.settings;
+        let since = |from: Option<Duration>, to: Option<Duration>| Some(to?.saturating_sub(from?));
+        let at_dispatch = self.queued.at_dispatch;
+        let at_written = self.link.as_ref().and_then(Connection::queued_at_written);
+        let waits = Waits {
+            before_written: since(at_dispatch, at_written),
+            run_queue: since(at_dispatch, self.prober.clocks.run_queue_delay()),
+            throttled: since(self.queued.throttled, self.prober.throttle.read()),
+        };
+        let answer = self.answer.as_ref();
+        let error_bound = match outcome {
+            Outcome::Success => Some(error_bound(clocked.clock, beginning, answer, stamps, waits)),
+            // Late ourselves, we may have given up on a runtime that was in time.
+            outcome if outcome.is_of_time() => waits.run_queue.or(waits.throttled),
+            _ => None,
+        };
+        let figure = latency.first_token.filter(|_| outcome.is_success());
+        let limit = error_limit(settings, figure.unwrap_or(latency.inference));
+        let mut instrument = Instrument {
+            clock: clocked.clock,
+            schedule_lag: self.context.schedule_lag,
+            error_bound,
+            error_limit: error_bound.map(|_| limit),
+            run_queue_delay: waits.run_queue,
+            throttled: waits.throttled,
+            reads: stamps.map_or(0, |stamps| stamps.reads() as u32),
+            merged_reads: merged_reads(answer, stamps),
+            taint: None,
+        };
+        instrument.taint = taint(&instrument, settings, limit);
+        instrument
+    }
+
+    pub(super) fn count(&self) -> Option<TokenCounts> {
+        let tokenizer = self.probe.scenario.tokenizer.as_ref();
+        self.answer.as_ref()?.said().tokens(tokenizer)
+    }
+
+    /// Tells the workload how many tokens the runtime made of its words.
+    fn learn(&self, tokens: Option<TokenCounts>) {
+        let words = self
+            .prompt
+            .as_ref()
+            .and_then(|prompt| prompt.generated_words);
+        let input = tokens.and_then(|tokens| tokens.usage.input);
+        if let Some((words, input)) = words.zip(input) {
+            self.probe.calibration.observe(words, input);
+        }
+    }
+
+    fn latency(&self, clocked: &Clocked, end: Instant, tokens: Option<TokenCounts>) -> Latency {
+        let span = Span {
+            dispatch: clocked.start,
+            first_byte: clocked.first_byte,
+            end,
+        };
+        let said = self.answer.as_ref().map(Answer::said);
+        let count = said.map_or(Count::default(), |said| said.count(tokens));
+        let streamed = self.probe.scenario.settings.stream;
+        Latency::of(&clocked.moments, span, count, streamed)
+    }
+
+    fn phases(&self, clocked: &Clocked, end: Instant) -> Phases {
+        let between =
+            |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        let ready = self.ready.map(|ready| match self.connection {
+            ConnectionState::Warm => clocked.start,
+            ConnectionState::Cold => ready,
+        });
+        Phases {
+            schedule: Some(
+                self.started
+                    .saturating_duration_since(self.context.intended),
+            ),
+            dns: self.dial.dns,
+            connect: self.dial.connect,
+            tls: self.dial.tls,
+            send: between(ready, clocked.written),
+            wait: between(clocked.written, clocked.first_byte),
+            stream: between(clocked.first_byte, Some(end)),
+        }
+    }
+}
+
+/// Reads that brought several events with tokens: between those the kernel's stamps cannot tell.
+fn merged_reads(answer: Option<&Answer>, stamps: Option<&Stamps<'_>>) -> u32 {
+    let (Some(answer), Some(stamps)) = (answer, stamps) else {
+        return 0;
+    };
+    let mut merged = 0;
+    let mut last = None;
+    let mut counted = None;
+    for position in answer.said().timeline.positions() {
+        let read = Some(stamps.read_index(position));
+        if read == last && counted != read {
+            merged += 1;
+            counted = read;
+        }
+        last = read;
+    }
+    merged
+}
