@@ -179,7 +179,7 @@ impl Level {
 impl Report {
     /// Why the self-test has failed; empty when it has passed. Every run must have succeeded and been
     /// compared. At every level and for every clock the magnitude of the median TTFT error of untainted
-    /// runs must not exceed `max_error`, and the [`Promise`] must hold; without pressure some run must be
+    /// runs must not exceed `max_error`, and the [`super::Promise`] must hold; without pressure some run must be
     /// untainted. Other figures and quantiles are
     /// for reading: they decide nothing.
     pub fn problems(&self, max_error: Duration) -> Vec<String> {

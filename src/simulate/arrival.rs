@@ -1,4 +1,5 @@
 //! When bytes arrived, by the kernel's word: a server that is late to read does not know otherwise.
+//! Not the prober's code for the same, on purpose: the judge must not share its faults.
 
 pub(super) use imp::Arrivals;
 
