@@ -77,10 +77,7 @@ fn the_verdict_is_the_exit_status() {
     let bad = selftest("2ms", &["--max-error", "0"]);
     assert_eq!(bad.status.code(), Some(1));
     let text = String::from_utf8(bad.stdout).unwrap();
-    assert!(
-        text.contains("the median error of TTFT by the clock `user` is"),
-        "{text}"
-    );
+    assert!(text.contains("by the clock `user` is"), "{text}");
     let wrong = selftest("0", &[]);
     assert_eq!(wrong.status.code(), Some(2));
 }
@@ -91,8 +88,5 @@ fn a_client_that_reads_three_milliseconds_late_fails_the_test() {
     let late = selftest("20ms", &["--read-delay", "3ms"]);
     let text = String::from_utf8(late.stdout).unwrap();
     assert_eq!(late.status.code(), Some(1), "{text}");
-    assert!(
-        text.contains("the median error of TTFT by the clock `user` is"),
-        "{text}"
-    );
+    assert!(text.contains("by the clock `user` is"), "{text}");
 }
