@@ -14,9 +14,6 @@ use std::io;
 use std::ops::Range;
 use std::time::Instant;
 
-/// Reads of one connection after which the tap is emptied, so that its buffer never fills.
-const READS_PER_DRAIN: usize = 16;
-
 /// Bytes of a read from which on decoding gives way to the reads of other connections: it takes some
 /// microseconds a kilobyte, and giving way takes one.
 const LONG_READ: usize = 4096;
@@ -322,10 +319,8 @@ impl Connection {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, closed));
         }
         self.unread = 0..self.socket.bytes().len();
-        if self.socket.reads().len().is_multiple_of(READS_PER_DRAIN)
-            && let Some(watch) = &self.watch
-        {
-            watch.drain().ok();
+        if let Some(watch) = &self.watch {
+            watch.note_read();
         }
         if self.unread.len() >= LONG_READ {
             tokio::task::yield_now().await;

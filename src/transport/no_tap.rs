@@ -32,6 +32,10 @@ impl Watch {
         match self.0 {}
     }
 
+    pub(super) fn note_read(&self) {
+        match self.0 {}
+    }
+
     pub(super) fn begin(&self, _sent: u64, _received: u64) {
         match self.0 {}
     }

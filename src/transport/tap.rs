@@ -36,6 +36,8 @@ const BATCH: usize = 32;
 /// Bytes of headers that the kernel may queue between two drains, by its own reckoning: ten thousand
 /// packets. Without CAP_NET_ADMIN `net.core.rmem_max` may allow only some hundred.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// Reads of a packet socket's connections between two drains: well below those some hundred packets.
+const READS_PER_DRAIN: usize = 64;
 
 /// Watches connections, many per packet socket. Clones share the sockets.
 #[derive(Clone, Debug)]
@@ -100,6 +102,18 @@ impl Watch {
         self.listener.lock().drain()
     }
 
+    /// One of the connections has read from its own socket. Every so many such reads of them together the
+    /// packet socket is emptied, so that its buffer never fills.
+    pub(super) fn note_read(&self) {
+        let mut listener = self.listener.lock();
+        listener.reads += 1;
+        if listener.reads >= READS_PER_DRAIN {
+            // What it fails to tell is missing, and the next clock serves.
+            listener.reads = 0;
+            listener.drain().ok();
+        }
+    }
+
     /// A new run begins behind these offsets of the two streams; older stamps are forgotten.
     pub(super) fn begin(&self, sent: u64, received: u64) {
         let mut connection = self.connection.lock();
@@ -128,6 +142,8 @@ impl Watch {
 struct Listener {
     socket: Socket,
     connections: Vec<(u16, Weak<Mutex<Connection>>)>,
+    /// Of the connections' own sockets, since this one was emptied.
+    reads: usize,
 }
 
 impl Listener {
@@ -149,6 +165,7 @@ impl Listener {
         Ok(Self {
             socket,
             connections: Vec::new(),
+            reads: 0,
         })
     }
 
