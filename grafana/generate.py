@@ -111,7 +111,7 @@ def lines(
     **more,
 ):
     """Numbers over time. The axis reaches up to `soft_max` at least, so that a tiny number does not look like a mountain,
-    and down to zero unless the numbers are `signed`.
+    and down to zero at least; below it only where the numbers are `signed`.
 
     The colour follows the position of a series, and every panel lists the probes in the same order, those without a
     number included: so a probe has one colour everywhere. Colours that follow the name gave three of eight probes the
@@ -129,6 +129,7 @@ def lines(
     defaults = {"unit": unit, "min": 0, "color": {"mode": "palette-classic"}, "custom": style}
     if signed:
         del defaults["min"]
+        style["axisSoftMin"] = 0
     if no_value:
         defaults["noValue"] = no_value
     if soft_max:
@@ -217,6 +218,20 @@ def tile(title, description, unit, expr, thresholds, filled=False, no_value="no 
     fields = {"defaults": defaults, "overrides": []}
     targets = [target(expr, instant=True, range=False)]
     return panel("stat", title, description, targets, gridPos=size(6, 4), fieldConfig=fields, options=options)
+
+
+def by_reason(name, description, counter, no_value):
+    """The runs that a counter with reasons counts, over the whole time range."""
+    runs = f"sum by ({BY}, reason) (increase({counter}{{{PROBE}}}[$__range])) > 0"
+    return table(
+        f"{name} by reason",
+        description,
+        size(12),
+        ("reason", "target", "scenario"),
+        [compared(name, "short", runs, color="semi-dark-red", decimals=0)],
+        [(name, True)],
+        no_value=no_value,
+    )
 
 
 def quantiles(name, histogram, description, labels="", quantiles=(0.5, 0.95, 0.99)):
@@ -426,7 +441,6 @@ def phases():
 
 
 def failures():
-    by_reason = f"sum by ({BY}, reason) (increase(llm_probe_failures_total{{{PROBE}}}[$__range])) > 0"
     return [
         lines(
             "Failure ratio",
@@ -436,14 +450,11 @@ def failures():
             width=12,
             soft_max=0.1,
         ),
-        table(
-            "Failures by reason",
+        by_reason(
+            "Failures",
             "Failed runs over the selected time range, the most frequent first. The reasons are a closed set: see the runbook of "
             "SondeProbeFailing.",
-            size(12),
-            ("reason", "target", "scenario"),
-            [compared("Failures", "short", by_reason, color="semi-dark-red", decimals=0)],
-            [("Failures", True)],
+            "llm_probe_failures_total",
             no_value="no failed run seen",
         ),
     ]
@@ -492,33 +503,27 @@ def accounting():
 
 
 def instrument():
-    by_reason = f"{BY}, reason"
-    tainted = increase("llm_probe_tainted_total", by=by_reason)
-    share = f"({tainted} / on ({BY}) group_left () {increase('llm_probe_runs_total')}) > 0"
-
     def by_clock(clock):
         runs = f'increase(llm_probe_runs_by_clock_total{{{PROBE}, clock="{clock}"}}[$__range])'
-        return counted(clock.capitalize(), f"sum by ({BY}) ({runs})")
+        return counted(clock.capitalize(), f"sum by ({BY}) ({runs})", custom__width=100)
 
+    facts = ("instance", "clock", "configured", "wire", "socket")
     return [
         lines(
-            "Tainted ratio by reason",
-            "Tainted runs / all runs: runs whose error bar exceeds its limit. They are in no latency here and in no SLI. The "
-            "reasons are in the runbook of SondeTaintedRuns.",
+            "Tainted ratio",
+            "Tainted runs / all runs: runs whose error bar exceeds its limit, or that began too late. They are in no latency "
+            "here and in no SLI.",
             "percentunit",
-            [target(share, f"{LEGEND} · {{{{reason}}}}")],
+            share_of_runs("llm_probe_tainted_total"),
             width=12,
             soft_max=0.1,
-            no_value="no tainted run seen",
         ),
-        table(
-            "Runs by clock",
-            "Over the selected time range: which clock stamped the runs. Wire: a packet tap, right also while Sonde is starved. "
-            "Socket: the kernel's receive stamps. User: the time after each read.",
-            size(12),
-            ("target", "scenario"),
-            [by_clock(clock) for clock in ("wire", "socket", "user")],
-            [("Target", False), ("Scenario", False)],
+        by_reason(
+            "Tainted runs",
+            "Over the selected time range, the most frequent first. What to do about each reason is in the runbook of "
+            "SondeTaintedRuns.",
+            "llm_probe_tainted_total",
+            no_value="no tainted run seen",
         ),
         *quantiles(
             "Stamp delay",
@@ -540,12 +545,22 @@ def instrument():
             quantiles=(0.99,),
         ),
         table(
-            "Clocks",
-            "The best clock that the runs of each daemon can have, what is configured, and whether the two better ones are there: "
-            "no_permission is a lack of CAP_NET_RAW.",
+            "Runs by clock",
+            "Over the selected time range: which clock stamped the runs. Wire: a packet tap, right also while Sonde is starved. "
+            "Socket: the kernel's receive stamps. User: the time after each read.",
             size(16),
-            ("instance", "clock", "configured", "wire", "socket"),
-            [("Daemons", "sonde_clock_info", {})],
+            ("target", "scenario"),
+            [by_clock(clock) for clock in ("wire", "socket", "user")],
+            [("Target", False), ("Scenario", False)],
+        ),
+        table(
+            "Clocks",
+            "The best clock that the runs of each daemon can have, what is configured, and whether the two better ones are there. "
+            "no_permission: CAP_NET_RAW is missing. off: not wanted by the configuration. unsupported: the system lacks it.",
+            size(WIDTH, 6),
+            facts,
+            # What the scrape adds, and the name, would be columns too.
+            [("Daemons", f"max by ({', '.join(facts)}) (sonde_clock_info)", {})],
             [("Instance", False)],
             only_labels=True,
         ),
@@ -568,6 +583,8 @@ def selftests():
             ],
             no_value="no self-test has run",
             signed=True,
+            # What a test lets the median TTFT be off by.
+            soft_max=0.001,
         )
 
     outcome = {"0": {"text": "failed", "color": "red", "index": 0}, "1": {"text": "ok", "color": "transparent", "index": 1}}
@@ -584,10 +601,15 @@ def selftests():
                     "min by (instance) (sonde_selftest_success)",
                     mappings=[{"type": "value", "options": outcome}],
                     custom__align="center",
+                    custom__width=90,
                 ),
-                ("Ended", "1000 * max by (instance) (sonde_selftest_timestamp_seconds)", {"unit": "dateTimeFromNow"}),
+                (
+                    "Ended",
+                    "1000 * max by (instance) (sonde_selftest_timestamp_seconds)",
+                    {"unit": "dateTimeFromNow", "custom.width": 140},
+                ),
             ],
-            [("Last test", False)],
+            [("Last test", False), ("Instance", False)],
             no_value="no self-test has run",
         ),
         error("TTFT", "ttft", "p50", "Observed minus true TTFT"),
