@@ -21,6 +21,8 @@
 
 #[path = "canned/bare.rs"]
 mod bare;
+#[path = "canned/plain.rs"]
+mod plain;
 #[path = "canned/probe.rs"]
 mod probe;
 #[path = "canned/server.rs"]
@@ -29,7 +31,7 @@ mod server;
 mod sse;
 
 use bare::BareClient;
-use rustix::time::{ClockId, clock_gettime};
+use plain::{is_wanted, thread_cpu};
 use server::Server;
 use sonde::app::IoThread;
 use sonde::probe::{InstrumentSettings, Prober};
@@ -51,7 +53,7 @@ const ROUNDS: usize = 5;
 const LENGTH: Duration = Duration::from_secs(1);
 
 fn main() {
-    if !is_wanted(std::env::args().skip(1)) {
+    if !is_wanted("saturation") {
         return;
     }
     println!("{TOKENS} tokens per stream, {TOKENS_PER_WRITE} tokens per write");
@@ -84,17 +86,6 @@ fn table(title: &str, streams: usize, pace: Option<Duration>) {
     for side in &mut sides {
         side.print();
     }
-}
-
-/// `cargo bench` says `--bench`, and the name of those that are wanted; `cargo test` says neither.
-fn is_wanted(arguments: impl Iterator<Item = String>) -> bool {
-    let (flags, names): (Vec<_>, Vec<_>) = arguments.partition(|word| word.starts_with('-'));
-    let has = |flag: &str| flags.iter().any(|given| given == flag);
-    let named = names.is_empty()
-        || names
-            .iter()
-            .any(|name| "saturation".contains(name.as_str()));
-    has("--bench") && !has("--test") && named
 }
 
 /// One clock, or the bare client.
@@ -205,11 +196,4 @@ async fn read_only(address: SocketAddr, answer_bytes: usize, start: Instant) -> 
         stream.tokens += u64::from(TOKENS);
     }
     stream
-}
-
-/// CPU time of the calling thread since it began.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let nanos = u32::try_from(time.tv_nsec).unwrap();
-    Duration::new(u64::try_from(time.tv_sec).unwrap(), nanos)
 }

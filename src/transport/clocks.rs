@@ -161,7 +161,8 @@ fn watch(tap: &Tap, socket: &TcpSocket, peer: SocketAddr) -> Option<Watch> {
         SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     socket.bind(any).ok()?;
-    tap.watch(socket.local_addr().ok()?.port()).ok()
+    let port = socket.local_addr().ok()?.port();
+    tap.watch(port, peer.ip()).ok()
 }
 
 fn is_connected(watch: &Watch, tcp: &TcpStream) -> bool {

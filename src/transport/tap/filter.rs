@@ -14,7 +14,9 @@ const LOAD_BYTE_FROM_X: u32 = libc::BPF_LD | libc::BPF_B | libc::BPF_IND;
 const LOAD_HALF_FROM_X: u32 = libc::BPF_LD | libc::BPF_H | libc::BPF_IND;
 const LOAD_ABOUT_PACKET: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
 const LOAD_SCRATCH: u32 = libc::BPF_LD | libc::BPF_MEM;
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_IMM;
 const STORE_SCRATCH: u32 = libc::BPF_ST;
+const STORE_X: u32 = libc::BPF_STX;
 const SET_X: u32 = libc::BPF_LDX | libc::BPF_W | libc::BPF_IMM;
 /// X becomes the length in the low half of an IPv4 header's first byte.
 const SET_X_TO_IPV4_HEADER: u32 = libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH;
@@ -24,6 +26,9 @@ const ADD_X: u32 = libc::BPF_ALU | libc::BPF_ADD | libc::BPF_X;
 const AND: u32 = libc::BPF_ALU | libc::BPF_AND | libc::BPF_K;
 const SHIFT_RIGHT: u32 = libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K;
 const IS: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+const IS_AT_LEAST: u32 = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
+/// The only jump that goes further than 255.
+const JUMP: u32 = libc::BPF_JMP | libc::BPF_JA;
 const HAS: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
 const EXCEEDS_X: u32 = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_X;
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
@@ -35,8 +40,22 @@ const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned
 
 /// The scratch cell with the length of the packet as its header has it.
 const LENGTH: u32 = 0;
-/// The scratch cell with the length of all headers.
-const HEADERS: u32 = 1;
+/// The scratch cell with the place of TCP's header.
+const TCP_START: u32 = 1;
+/// The scratch cell with how much of the packet is copied if it is ours.
+const VERDICT: u32 = 2;
+
+/// Ports that are compared one by one.
+const FEW: usize = 4;
+
+/// Which way the socket sees packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ways {
+    /// On their way out and on their way in. Loopback shows each both ways.
+    Both,
+    /// On their way in only, as a socket of one protocol does. On loopback that is all there is.
+    In,
+}
 
 #[derive(Clone, Copy)]
 enum Step {
@@ -56,29 +75,70 @@ enum Mark {
     Length,
     Outgoing,
     Ports,
-    OurPort,
-    Headers,
     Whole,
     Nothing,
 }
 
-/// Lets through what opens a stream or carries bytes, from one of the ports on the way out, or to one of
-/// them on the way in. Loopback shows each packet both ways.
+/// Lets through what opens a stream or carries bytes and is ours: by its source port on the way out, by its
+/// destination on the way in, and by either where packets are seen on the way in only. `ports` ascend.
 ///
 /// # Errors
-/// With more ports than its jumps can cross, some 200.
-pub(super) fn program(ports: &[u16]) -> io::Result<Vec<SockFilter>> {
-    let ours = ports
-        .iter()
-        .map(|port| Step::Test(IS, u32::from(*port), Mark::OurPort, Mark::On));
-    let steps: Vec<Step> = IPV4
-        .into_iter()
-        .chain(IPV6)
-        .chain(DIRECTION)
-        .chain(ours)
-        .chain(VERDICT)
-        .collect();
-    assemble(&steps).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+/// Not with what this file has in it: when a test is too far from where it leads.
+pub(super) fn program(ports: &[u16], ways: Ways) -> io::Result<Vec<SockFilter>> {
+    let fixed = IPV4.into_iter().chain(IPV6).chain(HEADERS);
+    let fixed: Vec<Step> = match ways {
+        Ways::Both => fixed.chain(PORT_BY_DIRECTION).collect(),
+        Ways::In => fixed.chain(DESTINATION).collect(),
+    };
+    let mut code = assemble(&fixed).ok_or(io::ErrorKind::InvalidInput)?;
+    code.extend(search(ports));
+    if ways == Ways::In {
+        code.push(instruction(LOAD_HALF_FROM_X, 0, 0, 0));
+        code.extend(search(ports));
+    }
+    // A return in their midst would leave the kernel's check of scratch cells with no cell for what follows.
+    if let Some(nothing) = place(&fixed, Mark::Nothing) {
+        land(&mut code, nothing);
+    }
+    code.push(instruction(RETURN, 0, 0, 0));
+    Ok(code)
+}
+
+/// Ends the program with the verdict if the loaded port is one of these, and goes on behind itself if not.
+fn search(ports: &[u16]) -> Vec<SockFilter> {
+    let (mut code, mut misses) = (Vec::new(), Vec::new());
+    branch(ports, &mut code, &mut misses);
+    for jump in misses {
+        land(&mut code, jump);
+    }
+    code
+}
+
+fn branch(ports: &[u16], code: &mut Vec<SockFilter>, misses: &mut Vec<usize>) {
+    let (low, high) = ports.split_at(ports.len() / 2);
+    if let (true, Some(first_high)) = (ports.len() > FEW, high.first()) {
+        code.push(instruction(IS_AT_LEAST, 0, 1, u32::from(*first_high)));
+        let jump = code.len();
+        code.push(instruction(JUMP, 0, 0, 0));
+        branch(low, code, misses);
+        land(code, jump);
+        return branch(high, code, misses);
+    }
+    for (port, left) in ports.iter().zip((1..=ports.len()).rev()) {
+        code.push(instruction(IS, left as u8, 0, u32::from(*port)));
+    }
+    misses.push(code.len());
+    code.push(instruction(JUMP, 0, 0, 0));
+    code.push(instruction(LOAD_SCRATCH, 0, 0, VERDICT));
+    code.push(instruction(RETURN_LOADED, 0, 0, 0));
+}
+
+/// Leads the jump at this place to behind the last instruction.
+fn land(code: &mut [SockFilter], jump: usize) {
+    let distance = code.len() - jump - 1;
+    if let Some(jump) = code.get_mut(jump) {
+        *jump = instruction(JUMP, 0, 0, distance as u32);
+    }
 }
 
 /// Finds where TCP begins, and the packet's length.
@@ -114,66 +174,72 @@ const IPV6: [Step; 15] = [
     Step::At(Mark::Length),
 ];
 
-/// Loads the port that is ours if any is.
-const DIRECTION: [Step; 8] = [
-    Step::Do(STORE_SCRATCH, LENGTH),
-    Step::Do(LOAD_ABOUT_PACKET, PACKET_TYPE),
-    Step::Test(IS, libc::PACKET_OUTGOING as u32, Mark::Outgoing, Mark::On),
-    Step::Do(LOAD_HALF_FROM_X, 2),
-    go_to(Mark::Ports),
-    Step::At(Mark::Outgoing),
-    Step::Do(LOAD_HALF_FROM_X, 0),
-    Step::At(Mark::Ports),
-];
-
 /// Copies exactly the headers: only then does the kernel let go of the bytes behind them at once, and its
 /// queue holds thousands of packets instead of a hundred.
-const VERDICT: [Step; 20] = [
-    go_to(Mark::Nothing),
-    Step::At(Mark::OurPort),
+const HEADERS: [Step; 19] = [
+    Step::Do(STORE_SCRATCH, LENGTH),
+    Step::Do(STORE_X, TCP_START),
     Step::Do(LOAD_BYTE_FROM_X, 12),
     Step::Do(AND, 0xf0),
     Step::Do(SHIFT_RIGHT, 2),
     Step::Do(ADD_X, 0),
-    Step::Do(STORE_SCRATCH, HEADERS),
+    Step::Do(STORE_SCRATCH, VERDICT),
     Step::Do(LOAD_BYTE_FROM_X, 13),
-    Step::Test(HAS, SYN as u32, Mark::Headers, Mark::On),
-    Step::Do(SET_X_TO_SCRATCH, HEADERS),
+    Step::Test(HAS, SYN as u32, Mark::Ports, Mark::On),
+    Step::Do(SET_X_TO_SCRATCH, VERDICT),
     Step::Do(LOAD_SCRATCH, LENGTH),
     Step::Test(IS, 0, Mark::Whole, Mark::On),
-    Step::Test(EXCEEDS_X, 0, Mark::Headers, Mark::Nothing),
-    Step::At(Mark::Headers),
-    Step::Do(LOAD_SCRATCH, HEADERS),
-    Step::Do(RETURN_LOADED, 0),
-    Step::At(Mark::Whole),
-    Step::Do(RETURN, WHOLE),
+    Step::Test(EXCEEDS_X, 0, Mark::Ports, Mark::Nothing),
     Step::At(Mark::Nothing),
-    Step::Do(RETURN, 0),
+    // To the program's end.
+    Step::Do(JUMP, 0),
+    Step::At(Mark::Whole),
+    Step::Do(LOAD, WHOLE),
+    Step::Do(STORE_SCRATCH, VERDICT),
+    Step::At(Mark::Ports),
+];
+
+/// Loads the port that is ours if any is.
+const PORT_BY_DIRECTION: [Step; 7] = [
+    Step::Do(SET_X_TO_SCRATCH, TCP_START),
+    Step::Do(LOAD_ABOUT_PACKET, PACKET_TYPE),
+    Step::Test(IS, libc::PACKET_OUTGOING as u32, Mark::Outgoing, Mark::On),
+    Step::Do(LOAD_HALF_FROM_X, 2),
+    Step::Do(JUMP, 1),
+    Step::At(Mark::Outgoing),
+    Step::Do(LOAD_HALF_FROM_X, 0),
+];
+
+/// Loads the port that is ours if the packet comes to us.
+const DESTINATION: [Step; 2] = [
+    Step::Do(SET_X_TO_SCRATCH, TCP_START),
+    Step::Do(LOAD_HALF_FROM_X, 2),
 ];
 
 const fn go_to(mark: Mark) -> Step {
     Step::Test(IS, 0, mark, mark)
 }
 
+/// How many instructions come before the mark.
+fn place(steps: &[Step], mark: Mark) -> Option<usize> {
+    let mark = |step: &Step| matches!(step, Step::At(at) if *at == mark);
+    let before = steps.iter().position(mark)?;
+    let instructions = steps.iter().take(before);
+    Some(
+        instructions
+            .filter(|step| !matches!(step, Step::At(_)))
+            .count(),
+    )
+}
+
 /// Turns marks into distances. Absent when one is behind its test or too far ahead.
 fn assemble(steps: &[Step]) -> Option<Vec<SockFilter>> {
-    let mut marks = Vec::new();
-    let mut place = 0_usize;
-    for step in steps {
-        match step {
-            Step::At(mark) => marks.push((*mark, place)),
-            _ => place += 1,
-        }
-    }
-    let mut code = Vec::with_capacity(place);
+    let mut code = Vec::with_capacity(steps.len());
     for step in steps {
         let next = code.len() + 1;
         let distance = |mark: Mark| match mark {
             Mark::On => Some(0),
-            mark => {
-                let (_, place) = marks.iter().find(|(m, _)| *m == mark)?;
-                u8::try_from(place.checked_sub(next)?).ok()
-            }
+            mark => u8::try_from(place(steps, mark)?.checked_sub(next)?).ok(),
         };
         match *step {
             Step::Do(action, operand) => code.push(instruction(action, 0, 0, operand)),
@@ -196,16 +262,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jumps_reach_over_as_many_ports_as_a_socket_serves() {
-        let ports: Vec<u16> = (1..=64).collect();
-        let empty = program(&[]).unwrap().len();
-        assert_eq!(program(&ports).unwrap().len(), empty + 64);
-    }
-
-    #[test]
-    fn too_many_ports_are_refused() {
-        let ports: Vec<u16> = (1..=300).collect();
-        let refused = program(&ports).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    fn a_program_for_as_many_ports_as_a_socket_serves_is_far_from_the_kernels_limit() {
+        let ports: Vec<u16> = (1..=super::super::MAX_CONNECTIONS as u16).collect();
+        for ways in [Ways::Both, Ways::In] {
+            assert!(program(&ports, ways).unwrap().len() < 2048);
+        }
     }
 }
