@@ -22,10 +22,12 @@ mod gpu;
 mod kernel_file;
 mod node;
 mod nvml;
+mod runtime_state;
 mod samplers;
 mod throttle;
 
 pub use drive::{HUNG_AFTER, SHORTEST_INTERVAL, run};
+pub use runtime_state::{RuntimeState, RuntimeStates};
 pub use samplers::{SamplerReport, Samplers, UNSUPPORTED_RETRY};
 pub use throttle::ThrottleMeter;
 
