@@ -27,7 +27,7 @@ mod samplers;
 mod throttle;
 
 pub use drive::{HUNG_AFTER, SHORTEST_INTERVAL, run};
-pub use runtime_state::{RuntimeState, RuntimeStates};
+pub use runtime_state::{RuntimeState, RuntimeStates, Word};
 pub use samplers::{SamplerReport, Samplers, UNSUPPORTED_RETRY};
 pub use throttle::ThrottleMeter;
 

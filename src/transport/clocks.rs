@@ -161,8 +161,7 @@ fn watch(tap: &Tap, socket: &TcpSocket, peer: SocketAddr) -> Option<Watch> {
         SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     socket.bind(any).ok()?;
-    let port = socket.local_addr().ok()?.port();
-    tap.watch(port, peer.ip()).ok()
+    tap.watch(socket.local_addr().ok()?.port()).ok()
 }
 
 fn is_connected(watch: &Watch, tcp: &TcpStream) -> bool {

@@ -3,7 +3,7 @@
 use super::clock::KernelTime;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Never there.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ impl Tap {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(super) fn watch(&self, _local_port: u16, _peer: IpAddr) -> io::Result<Watch> {
+    pub(super) fn watch(&self, _local_port: u16) -> io::Result<Watch> {
         match self.0 {}
     }
 }

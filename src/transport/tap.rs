@@ -11,8 +11,7 @@ mod packet;
 #[cfg(test)]
 mod tests;
 
-use self::connection::{Connection, Ends, Seen, Way};
-use self::filter::Ways;
+use self::connection::{Connection, Ends, Sighting};
 use super::clock::KernelTime;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -24,14 +23,14 @@ use nix::sys::socket::{
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 
 /// Connections per packet socket. Its filter runs once per packet of this network namespace, and grows with
 /// each of them.
 const MAX_CONNECTIONS: usize = 256;
-/// Packet sockets, so 1024 connections of one kind.
+/// Packet sockets, so 1024 connections.
 const MAX_SOCKETS: usize = 4;
 /// Room for a packet: the longest headers have 120 bytes.
 const SNAP: usize = 128;
@@ -63,27 +62,22 @@ impl Tap {
     /// # Errors
     /// Permission denied without CAP_NET_RAW.
     pub(super) fn open() -> io::Result<Self> {
-        let first = Arc::new(Mutex::new(Listener::open(Scope::LoopbackIpv4)?));
+        let first = Arc::new(Mutex::new(Listener::open()?));
         let listeners = Arc::new(Mutex::new(vec![first]));
         Ok(Self { listeners })
     }
 
-    /// Watches the connection that will be opened from this port to this peer: bind, watch, connect.
+    /// Watches the connection that will be opened from this port: bind, watch, connect.
     ///
     /// # Errors
     /// When the kernel refuses, or too many connections are watched already.
-    pub(super) fn watch(&self, local_port: u16, peer: IpAddr) -> io::Result<Watch> {
-        self.watch_within(Scope::of(peer), local_port)
-    }
-
-    fn watch_within(&self, scope: Scope, local_port: u16) -> io::Result<Watch> {
+    pub(super) fn watch(&self, local_port: u16) -> io::Result<Watch> {
         let mut listeners = self.listeners.lock();
-        let of_scope = || listeners.iter().filter(|l| l.lock().scope == scope);
-        let free = of_scope().find(|l| l.lock().has_room()).cloned();
+        let free = listeners.iter().find(|l| l.lock().has_room()).cloned();
         let listener = match free {
             Some(listener) => listener,
-            None if of_scope().count() < MAX_SOCKETS => {
-                let another = Arc::new(Mutex::new(Listener::open(scope)?));
+            None if listeners.len() < MAX_SOCKETS => {
+                let another = Arc::new(Mutex::new(Listener::open()?));
                 listeners.push(another.clone());
                 another
             }
@@ -146,44 +140,9 @@ impl Watch {
     }
 }
 
-/// What a packet socket is for. One of all protocols is shown every packet on its way out, which costs the
-/// sender a copy of each; one of a single protocol is not, and on loopback every packet comes in again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    LoopbackIpv4,
-    LoopbackIpv6,
-    Anywhere,
-}
-
-impl Scope {
-    fn of(peer: IpAddr) -> Self {
-        match peer.to_canonical() {
-            IpAddr::V4(peer) if peer.is_loopback() => Self::LoopbackIpv4,
-            IpAddr::V6(peer) if peer.is_loopback() => Self::LoopbackIpv6,
-            _ => Self::Anywhere,
-        }
-    }
-
-    fn protocol(self) -> libc::c_int {
-        match self {
-            Self::LoopbackIpv4 => libc::ETH_P_IP,
-            Self::LoopbackIpv6 => libc::ETH_P_IPV6,
-            Self::Anywhere => libc::ETH_P_ALL,
-        }
-    }
-
-    fn ways(self) -> Ways {
-        match self {
-            Self::Anywhere => Ways::Both,
-            Self::LoopbackIpv4 | Self::LoopbackIpv6 => Ways::In,
-        }
-    }
-}
-
 /// A packet socket and the connections that it serves.
 #[derive(Debug)]
 struct Listener {
-    scope: Scope,
     socket: Socket,
     /// By port, ascending.
     connections: Vec<(u16, Weak<Mutex<Connection>>)>,
@@ -192,13 +151,15 @@ struct Listener {
 }
 
 impl Listener {
-    fn open(scope: Scope) -> io::Result<Self> {
-        let protocol = (scope.protocol() as u16).to_be();
-        let protocol = Protocol::from(i32::from(protocol));
+    /// Of every protocol, although on its way out a packet is then copied: loopback shows each on its way
+    /// in too, but to a socket of one protocol only after TCP has handled it, and stamped as late.
+    fn open() -> io::Result<Self> {
+        let every_protocol = (libc::ETH_P_ALL as u16).to_be();
+        let protocol = Protocol::from(i32::from(every_protocol));
         // Cooked: packets begin with the network header, whatever the link. Closed on exec by default.
         let kind = Type::DGRAM.nonblocking();
         let socket = Socket::new(Domain::PACKET, kind, Some(protocol))?;
-        socket.attach_filter(&filter::program(&[], scope.ways())?)?;
+        socket.attach_filter(&filter::program(&[])?)?;
         // Not SO_TIMESTAMPNS: it makes up a stamp at the read where a packet has none.
         let stamps = TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
             | TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE;
@@ -208,7 +169,6 @@ impl Listener {
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         }
         Ok(Self {
-            scope,
             socket,
             connections: Vec::new(),
             reads: 0,
@@ -228,7 +188,7 @@ impl Listener {
         let entry = (port, Arc::downgrade(&connection));
         self.connections.insert(place, entry);
         let ports: Vec<u16> = self.connections.iter().map(|(port, _)| *port).collect();
-        let filter = filter::program(&ports, self.scope.ways())?;
+        let filter = filter::program(&ports)?;
         self.socket.attach_filter(&filter)?;
         Ok(connection)
     }
@@ -257,20 +217,13 @@ impl Listener {
 
     /// What has no whole TCP header, and what the kernel did not stamp, counts as not seen.
     fn read(&self, packet: &RecvMsg<LinkAddr>) -> Option<()> {
-        let ways = match (self.scope.ways(), packet.address?.pkttype()) {
-            (Ways::In, _) => &[Way::In, Way::Out][..],
-            (Ways::Both, libc::PACKET_OUTGOING) => &[Way::Out],
-            (Ways::Both, _) => &[Way::In],
-        };
-        let seen = Seen::read(packet)?;
-        for sighting in ways.iter().map(|way| seen.on_its_way(*way)) {
-            let port = sighting.port();
-            let first = self.connections.partition_point(|(p, _)| *p < port);
-            let of_port = self.connections.iter().skip(first);
-            for (_, connection) in of_port.take_while(|(p, _)| *p == port) {
-                if let Some(connection) = connection.upgrade() {
-                    connection.lock().take(sighting);
-                }
+        let sighting = Sighting::read(packet)?;
+        let port = sighting.port();
+        let first = self.connections.partition_point(|(p, _)| *p < port);
+        let of_port = self.connections.iter().skip(first);
+        for (_, connection) in of_port.take_while(|(p, _)| *p == port) {
+            if let Some(connection) = connection.upgrade() {
+                connection.lock().take(sighting);
             }
         }
         Some(())

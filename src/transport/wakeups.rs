@@ -4,13 +4,14 @@
 //! for events in the turn before, since that would have found it. And if the thread slept there was
 //! nothing at first, and the first to come made it runnable: so nothing came before the instant at which
 //! we know it to run again, less the time that it has stood in the run queue, and less the time that it
-//! has run since. The scheduler counts both, quota throttling included, in `/proc/thread-self/schedstat`
-//! (Linux, `Documentation/scheduler/sched-stats`). What of a turn it counts in neither, the thread has
-//! slept; and where that is more than all the time before the thread asked for events, it slept after.
+//! has run since. The scheduler counts the first, quota throttling included, in
+//! `/proc/thread-self/schedstat` (Linux, `Documentation/scheduler/sched-stats`), the second is the thread's
+//! CPU clock, and whether it slept is told by its voluntary context switches.
 //!
-//! Asking the scheduler takes about as long as a read, so a turn too short for the answer to matter does
+//! Asking for all three takes longer than a read, so a turn too short for the answer to matter does
 //! without.
 
+use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -21,11 +22,9 @@ const NEVER: u64 = u64::MAX;
 /// What neither count holds, in nanoseconds: an interrupt to an idle CPU and its way out of idleness.
 /// Some 10 µs on hardware, more in a virtual machine.
 const WAKING: u64 = 50_000;
-/// The least rest of a wait that is taken for sleep, in nanoseconds: an interrupt is in neither count.
-const SLEEP: u64 = 20_000;
-/// A turn that begins to wait so shortly after the one before needs no closer bound, in nanoseconds.
+/// A turn that ends so shortly after the look of the one before needs no closer bound, in nanoseconds.
 const SHORT: u64 = 500_000;
-/// But after so long a time the counts are read again, since all of what they grow by is a wait.
+/// But after so long a time the counts are read again: all that they have grown by counts as a wait.
 const STALE: u64 = 3_000_000;
 
 /// The waits of one thread: its runtime calls [`Wakeups::parking`] before the thread waits for events
@@ -35,6 +34,8 @@ pub struct Wakeups {
     base: Instant,
     /// Nanoseconds after `base` at which the thread last began to wait for events.
     asked: AtomicU64,
+    /// How often it had slept by then.
+    slept: AtomicU64,
     /// Nanoseconds after `base` at which the kernel looked for events, at the earliest.
     looked: AtomicU64,
     /// Nanoseconds after `base` before which nothing came that was found then.
@@ -53,6 +54,7 @@ impl Wakeups {
         Arc::new(Self {
             base: Instant::now(),
             asked: never(),
+            slept: never(),
             looked: never(),
             earliest: never(),
             counted: never(),
@@ -63,6 +65,8 @@ impl Wakeups {
 
     /// The thread is about to wait for events. To be called from that thread only.
     pub fn parking(&self) {
+        let slept = voluntary_switches().unwrap_or(NEVER);
+        self.slept.store(slept, Ordering::Relaxed);
         self.asked.store(self.nanos(), Ordering::Relaxed);
     }
 
@@ -77,26 +81,25 @@ impl Wakeups {
         self.earliest.store(earliest, Ordering::Relaxed);
     }
 
-    /// Since when the thread could run again, at the earliest, if it is known to have slept since it
-    /// `asked`.
+    /// Since when the thread can have been runnable, at the earliest, if it is known to have slept since
+    /// it `asked`.
     fn woke(&self, now: u64, asked: u64) -> Option<u64> {
-        let counted = self.counted.load(Ordering::Relaxed);
-        let looked = self.looked.load(Ordering::Relaxed);
         let within = |since: u64, limit| since != NEVER && now.saturating_sub(since) < limit;
-        if within(looked, SHORT) && within(counted, STALE) {
+        let looked = self.looked.load(Ordering::Relaxed);
+        if within(looked, SHORT) && within(self.counted.load(Ordering::Relaxed), STALE) {
             return None;
         }
-        let awake = self
-            .counts()
-            .map_or(NEVER, |counts| counts.ran + counts.queued);
+        let queued = self.run_queue_nanos();
+        let awake = queued.map_or(NEVER, |queued| queued.saturating_add(cpu_nanos()));
         let awake_before = self.awake.swap(awake, Ordering::Relaxed);
         self.counted.store(now, Ordering::Relaxed);
-        if [counted, awake, awake_before].contains(&NEVER) {
-            return None;
-        }
-        let since = awake.saturating_sub(awake_before);
-        let slept = now.saturating_sub(asked) > since.saturating_add(SLEEP);
-        slept.then(|| now.saturating_sub(since + WAKING).max(asked))
+        let slept_before = self.slept.load(Ordering::Relaxed);
+        let slept = voluntary_switches().is_some_and(|slept| slept != slept_before);
+        let counted = ![awake, awake_before, slept_before].contains(&NEVER);
+        (slept && counted).then(|| {
+            let since = awake.saturating_sub(awake_before).saturating_add(WAKING);
+            now.saturating_sub(since).max(asked)
+        })
     }
 
     fn nanos(&self) -> u64 {
@@ -115,37 +118,14 @@ impl Wakeups {
     /// Time that the thread has stood in the run queue since it began. To be called from that thread
     /// only. Absent where the scheduler does not tell.
     pub(super) fn run_queue_delay(&self) -> Option<Duration> {
-        let counts = self.counts()?;
-        Some(Duration::from_nanos(counts.queued))
+        self.run_queue_nanos().map(Duration::from_nanos)
     }
 
-    fn counts(&self) -> Option<Counts> {
+    fn run_queue_nanos(&self) -> Option<u64> {
         let file = self.schedstat.get_or_init(open_schedstat).as_ref()?;
         let mut text = [0; 96];
         let length = read_at_start(file, &mut text)?;
-        Counts::parse(text.get(..length)?)
-    }
-}
-
-/// What the scheduler has counted of a thread, in nanoseconds. It may have run somewhat longer: the
-/// count is brought up to date when the thread sleeps, and with the scheduler's tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts {
-    ran: u64,
-    queued: u64,
-}
-
-impl Counts {
-    /// `time on CPU, time in the run queue, turns`.
-    fn parse(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok()?;
-        let mut numbers = text
-            .split_ascii_whitespace()
-            .map(|number| number.parse().ok());
-        Some(Self {
-            ran: numbers.next()??,
-            queued: numbers.next()??,
-        })
+        second_number(text.get(..length)?)
     }
 }
 
@@ -156,6 +136,26 @@ fn open_schedstat() -> Option<File> {
     }
 }
 
+/// CPU time of the calling thread.
+fn cpu_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// How often the calling thread has gone to sleep by itself, and was not only kept from running.
+#[cfg(target_os = "linux")]
+fn voluntary_switches() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    u64::try_from(usage.voluntary_context_switches()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn voluntary_switches() -> Option<u64> {
+    None
+}
+
 #[cfg(unix)]
 fn read_at_start(file: &File, buffer: &mut [u8]) -> Option<usize> {
     std::os::unix::fs::FileExt::read_at(file, buffer, 0).ok()
@@ -164,6 +164,12 @@ fn read_at_start(file: &File, buffer: &mut [u8]) -> Option<usize> {
 #[cfg(not(unix))]
 fn read_at_start(_file: &File, _buffer: &mut [u8]) -> Option<usize> {
     None
+}
+
+/// `time on CPU, time in the run queue, turns`: all but the last in nanoseconds.
+fn second_number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -179,11 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn the_scheduler_counts_running_and_queueing() {
-        let counts = |ran, queued| Some(Counts { ran, queued });
-        assert_eq!(Counts::parse(b"583355 63942 4\n"), counts(583_355, 63_942));
-        assert_eq!(Counts::parse(b"583355\n"), None);
-        assert_eq!(Counts::parse(b"a b c"), None);
+    fn the_run_queue_is_the_second_number() {
+        assert_eq!(second_number(b"583355 63942 4\n"), Some(63942));
+        assert_eq!(second_number(b"583355\n"), None);
+        assert_eq!(second_number(b"a b c"), None);
     }
 
     #[test]
@@ -211,8 +216,7 @@ mod tests {
         let earliest = wakeups.earliest().unwrap();
         assert!(earliest <= Instant::now());
         // It slept for 40 ms at least, and nothing came then.
-        let counts = wakeups.counts().unwrap();
-        let awake = Duration::from_nanos(counts.ran + counts.queued + WAKING);
+        let awake = wakeups.run_queue_delay().unwrap() + Duration::from_nanos(cpu_nanos() + WAKING);
         assert!(earliest + awake >= began + slept.min(Duration::from_millis(40)));
     }
 }

@@ -3,6 +3,7 @@
 use super::packet::Headers;
 use crate::transport::clock::KernelTime;
 use crate::transport::segments::{Direction, Segment};
+use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, LinkAddr, RecvMsg};
 use nix::sys::time::TimeValLike;
 use std::net::SocketAddr;
@@ -48,56 +49,39 @@ impl Connection {
     pub(super) fn take(&mut self, sighting: Sighting) {
         match self.ends {
             None if self.early.len() < MAX_EARLY => self.early.push(sighting),
-            Some(ends) if ends == sighting.ends => match sighting.way {
-                Way::Out => self.sent.record(sighting.segment),
-                Way::In => self.received.record(sighting.segment),
+            Some(ends) if ends == sighting.ends => match sighting.outgoing {
+                true => self.sent.record(sighting.segment),
+                false => self.received.record(sighting.segment),
             },
             _ => {}
         }
     }
 }
 
-/// Which way a segment goes, as we see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    Out,
-    In,
-}
-
-/// A segment that may be a connection's.
+/// A segment, and where and which way it was seen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sighting {
     ends: Ends,
-    way: Way,
+    outgoing: bool,
     segment: Segment,
 }
 
 impl Sighting {
-    /// Our port, if it is ours.
-    pub(super) fn port(&self) -> u16 {
-        self.ends.local.port()
-    }
-}
-
-/// A segment, and between which ends it was seen.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    source: SocketAddr,
-    destination: SocketAddr,
-    segment: Segment,
-}
-
-impl Seen {
     /// Reads a packet. Absent for what has no whole TCP header, and for what the kernel did not stamp.
     pub(super) fn read(packet: &RecvMsg<LinkAddr>) -> Option<Self> {
+        let outgoing = packet.address?.pkttype() == libc::PACKET_OUTGOING;
         let at = packet.cmsgs().ok()?.find_map(|message| match message {
             ControlMessageOwned::ScmTimestampsns(stamps) => Some(stamps.system.num_nanoseconds()),
             _ => None,
         })?;
         let headers = Headers::parse(packet.iovs().next()?, packet.bytes)?;
+        let (local, peer) = match outgoing {
+            true => (headers.source, headers.destination),
+            false => (headers.destination, headers.source),
+        };
         Some(Self {
-            source: headers.source,
-            destination: headers.destination,
+            ends: Ends { local, peer },
+            outgoing,
             segment: Segment {
                 seq: headers.seq,
                 len: headers.payload,
@@ -107,16 +91,8 @@ impl Seen {
         })
     }
 
-    /// The segment, if it goes this way.
-    pub(super) fn on_its_way(self, way: Way) -> Sighting {
-        let (local, peer) = match way {
-            Way::Out => (self.source, self.destination),
-            Way::In => (self.destination, self.source),
-        };
-        Sighting {
-            ends: Ends { local, peer },
-            way,
-            segment: self.segment,
-        }
+    /// Our port, if it is ours.
+    pub(super) fn port(&self) -> u16 {
+        self.ends.local.port()
     }
 }

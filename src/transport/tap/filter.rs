@@ -48,15 +48,6 @@ const VERDICT: u32 = 2;
 /// Ports that are compared one by one.
 const FEW: usize = 4;
 
-/// Which way the socket sees packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ways {
-    /// On their way out and on their way in. Loopback shows each both ways.
-    Both,
-    /// On their way in only, as a socket of one protocol does. On loopback that is all there is.
-    In,
-}
-
 #[derive(Clone, Copy)]
 enum Step {
     Do(u32, u32),
@@ -79,23 +70,16 @@ enum Mark {
     Nothing,
 }
 
-/// Lets through what opens a stream or carries bytes and is ours: by its source port on the way out, by its
-/// destination on the way in, and by either where packets are seen on the way in only. `ports` ascend.
+/// Lets through what opens a stream or carries bytes, from one of the ports on the way out, or to one of
+/// them on the way in. Loopback shows each packet both ways. `ports` ascend.
 ///
 /// # Errors
 /// Not with what this file has in it: when a test is too far from where it leads.
-pub(super) fn program(ports: &[u16], ways: Ways) -> io::Result<Vec<SockFilter>> {
-    let fixed = IPV4.into_iter().chain(IPV6).chain(HEADERS);
-    let fixed: Vec<Step> = match ways {
-        Ways::Both => fixed.chain(PORT_BY_DIRECTION).collect(),
-        Ways::In => fixed.chain(DESTINATION).collect(),
-    };
+pub(super) fn program(ports: &[u16]) -> io::Result<Vec<SockFilter>> {
+    let steps = IPV4.into_iter().chain(IPV6).chain(HEADERS).chain(PORT);
+    let fixed: Vec<Step> = steps.collect();
     let mut code = assemble(&fixed).ok_or(io::ErrorKind::InvalidInput)?;
     code.extend(search(ports));
-    if ways == Ways::In {
-        code.push(instruction(LOAD_HALF_FROM_X, 0, 0, 0));
-        code.extend(search(ports));
-    }
     // A return in their midst would leave the kernel's check of scratch cells with no cell for what follows.
     if let Some(nothing) = place(&fixed, Mark::Nothing) {
         land(&mut code, nothing);
@@ -200,7 +184,7 @@ const HEADERS: [Step; 19] = [
 ];
 
 /// Loads the port that is ours if any is.
-const PORT_BY_DIRECTION: [Step; 7] = [
+const PORT: [Step; 7] = [
     Step::Do(SET_X_TO_SCRATCH, TCP_START),
     Step::Do(LOAD_ABOUT_PACKET, PACKET_TYPE),
     Step::Test(IS, libc::PACKET_OUTGOING as u32, Mark::Outgoing, Mark::On),
@@ -208,12 +192,6 @@ const PORT_BY_DIRECTION: [Step; 7] = [
     Step::Do(JUMP, 1),
     Step::At(Mark::Outgoing),
     Step::Do(LOAD_HALF_FROM_X, 0),
-];
-
-/// Loads the port that is ours if the packet comes to us.
-const DESTINATION: [Step; 2] = [
-    Step::Do(SET_X_TO_SCRATCH, TCP_START),
-    Step::Do(LOAD_HALF_FROM_X, 2),
 ];
 
 const fn go_to(mark: Mark) -> Step {
@@ -264,8 +242,6 @@ mod tests {
     #[test]
     fn a_program_for_as_many_ports_as_a_socket_serves_is_far_from_the_kernels_limit() {
         let ports: Vec<u16> = (1..=super::super::MAX_CONNECTIONS as u16).collect();
-        for ways in [Ways::Both, Ways::In] {
-            assert!(program(&ports, ways).unwrap().len() < 2048);
-        }
+        assert!(program(&ports).unwrap().len() < 2048);
     }
 }

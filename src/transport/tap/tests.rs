@@ -39,10 +39,6 @@ struct Pair {
 impl Pair {
     /// Connects to a server, of whose peer the watch does not know yet.
     fn dial(tap: &Tap, server: &TcpListener, address: SocketAddr) -> Self {
-        Self::dial_within(Scope::of(address.ip()), tap, server, address)
-    }
-
-    fn dial_within(scope: Scope, tap: &Tap, server: &TcpListener, address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         let any = match address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -50,7 +46,7 @@ impl Pair {
         };
         socket.bind(&SocketAddr::new(any, 0).into()).unwrap();
         let bound = socket.local_addr().unwrap().as_socket().unwrap();
-        let watch = tap.watch_within(scope, bound.port()).unwrap();
+        let watch = tap.watch(bound.port()).unwrap();
         let (connected, connecting) = timed(|| socket.connect(&address.into()));
         connected.unwrap();
         let (client, server): (TcpStream, _) = (socket.into(), server.accept().unwrap().0);
@@ -73,12 +69,6 @@ impl Pair {
 
     fn open(tap: &Tap, server: &TcpListener) -> Self {
         Self::dial(tap, server, server.local_addr().unwrap()).connected()
-    }
-
-    /// As to a peer on another machine: seen both ways.
-    fn open_anywhere(tap: &Tap, server: &TcpListener) -> Self {
-        let address = server.local_addr().unwrap();
-        Self::dial_within(Scope::Anywhere, tap, server, address).connected()
     }
 
     fn ask(&mut self, bytes: usize) -> Span {
@@ -155,7 +145,6 @@ fn stamps_are_those_of_the_writes(mut pair: Pair) {
 fn stamps_are_those_of_the_writes_over_ipv4() {
     let Some(tap) = tap() else { return };
     stamps_are_those_of_the_writes(Pair::open(&tap, &server()));
-    stamps_are_those_of_the_writes(Pair::open_anywhere(&tap, &server()));
 }
 
 #[test]
@@ -163,7 +152,6 @@ fn stamps_are_those_of_the_writes_over_ipv6() {
     let Some(tap) = tap() else { return };
     let server = TcpListener::bind("[::1]:0").unwrap();
     stamps_are_those_of_the_writes(Pair::open(&tap, &server));
-    stamps_are_those_of_the_writes(Pair::open_anywhere(&tap, &server));
 }
 
 #[test]
@@ -210,29 +198,17 @@ fn the_kernel_passes_only_what_opens_or_carries_bytes_of_the_watched() {
     let Some(tap) = tap() else { return };
     let server = server();
     the_kernel_passes_only_what_is_wanted(Pair::open(&tap, &server), &server);
-    the_kernel_passes_only_what_is_wanted(Pair::open_anywhere(&tap, &server), &server);
-}
-
-#[test]
-fn only_what_leaves_the_machine_is_listened_to_on_its_way_out() {
-    let scope = |peer: &str| Scope::of(peer.parse().unwrap());
-    assert_eq!(scope("127.8.0.1"), Scope::LoopbackIpv4);
-    assert_eq!(scope("::ffff:127.0.0.1"), Scope::LoopbackIpv4);
-    assert_eq!(scope("::1"), Scope::LoopbackIpv6);
-    assert_eq!(scope("192.0.2.1"), Scope::Anywhere);
-    assert_eq!(scope("fe80::1"), Scope::Anywhere);
 }
 
 #[test]
 fn more_connections_than_a_socket_serves_are_told_apart() {
     let Some(tap) = tap() else { return };
     let server = server();
-    let few = (0..6).map(|_| Pair::open_anywhere(&tap, &server));
-    let few: Vec<Pair> = few.collect();
-    let more = (0..MAX_CONNECTIONS + 6).map(|_| Pair::open(&tap, &server));
-    let mut pairs: Vec<Pair> = few.into_iter().chain(more).collect();
+    let mut pairs: Vec<Pair> = (0..MAX_CONNECTIONS + 6)
+        .map(|_| Pair::open(&tap, &server))
+        .collect();
     let spans: Vec<Span> = pairs.iter_mut().map(|pair| pair.answer(3)).collect();
-    assert_eq!(tap.listeners.lock().len(), 3);
+    assert_eq!(tap.listeners.lock().len(), 2);
     for (pair, span) in pairs.iter().zip(&spans) {
         pair.watch.drain().unwrap();
         assert_within(pair.watch.syn(), &pair.connecting);
@@ -258,16 +234,14 @@ fn large_segments_do_not_fill_the_queue() {
 fn a_full_tap_refuses_until_a_watch_ends() {
     let Some(tap) = tap() else { return };
     let most = MAX_CONNECTIONS * MAX_SOCKETS;
-    let mut watches: Vec<Watch> = (0..most)
-        .map(|_| tap.watch_within(Scope::Anywhere, 9).unwrap())
-        .collect();
+    let mut watches: Vec<Watch> = (0..most).map(|_| tap.watch(9).unwrap()).collect();
     let refused = tap
         .watch_within(Scope::Anywhere, 9)
         .err()
         .map(|error| error.kind());
     assert_eq!(refused, Some(io::ErrorKind::ResourceBusy));
     watches.swap_remove(70);
-    tap.watch_within(Scope::Anywhere, 9).unwrap();
+    tap.watch(9).unwrap();
 }
 
 fn a_large_write_is_mapped_wholly(mut pair: Pair) {
@@ -291,7 +265,6 @@ fn a_large_write_is_mapped_wholly(mut pair: Pair) {
 fn a_large_write_is_mapped_wholly_over_ipv4() {
     let Some(tap) = tap() else { return };
     a_large_write_is_mapped_wholly(Pair::open(&tap, &server()));
-    a_large_write_is_mapped_wholly(Pair::open_anywhere(&tap, &server()));
 }
 
 #[test]
