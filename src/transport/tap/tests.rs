@@ -235,10 +235,7 @@ fn a_full_tap_refuses_until_a_watch_ends() {
     let Some(tap) = tap() else { return };
     let most = MAX_CONNECTIONS * MAX_SOCKETS;
     let mut watches: Vec<Watch> = (0..most).map(|_| tap.watch(9).unwrap()).collect();
-    let refused = tap
-        .watch_within(Scope::Anywhere, 9)
-        .err()
-        .map(|error| error.kind());
+    let refused = tap.watch(9).err().map(|error| error.kind());
     assert_eq!(refused, Some(io::ErrorKind::ResourceBusy));
     watches.swap_remove(70);
     tap.watch(9).unwrap();
