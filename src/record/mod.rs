@@ -51,17 +51,44 @@ pub enum SkipReason {
     Overlap,
     /// The target had its limit of runs in flight until the next tick was due.
     TargetBusy,
+    /// The runtime has more requests running or waiting than `back_off` allows.
+    Saturated,
+    /// The day's tokens are spent.
+    TokenBudget,
+    /// The day's dollars are spent.
+    CostBudget,
+    /// Probes have had their share of what the runtime generates.
+    TokenShare,
+    /// The model is not in memory, and the scenario must not load it.
+    ModelUnloaded,
+    /// Nobody but probes keeps the model in memory.
+    ModelIdle,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [Self; 2] = [Self::Overlap, Self::TargetBusy];
+    pub const ALL: [Self; 8] = [
+        Self::Overlap,
+        Self::TargetBusy,
+        Self::Saturated,
+        Self::TokenBudget,
+        Self::CostBudget,
+        Self::TokenShare,
+        Self::ModelUnloaded,
+        Self::ModelIdle,
+    ];
 
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Overlap => "overlap",
             Self::TargetBusy => "target_busy",
+            Self::Saturated => "saturated",
+            Self::TokenBudget => "token_budget",
+            Self::CostBudget => "cost_budget",
+            Self::TokenShare => "token_share",
+            Self::ModelUnloaded => "model_unloaded",
+            Self::ModelIdle => "model_idle",
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 mod cron;
 mod every;
 mod field;
+mod governor;
 mod offset;
 #[cfg(test)]
 mod oracle;
@@ -16,6 +17,7 @@ mod scheduler;
 
 pub use cron::CronSchedule;
 pub use every::{EverySchedule, MIN_INTERVAL};
+pub use governor::{Admission, Circumstances, Expense, Governor, Limits};
 pub use offset::{default_spread, stable_offset};
 pub use scheduler::{Cadence, Fleet, ProbePlan};
 
