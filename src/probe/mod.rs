@@ -1,6 +1,7 @@
 //! Layer 3: one run of one probe, and its immutable record.
 
 mod conclusion;
+mod flight;
 mod instrument;
 mod observation;
 mod outcome;
@@ -12,6 +13,7 @@ mod stream;
 mod transcripts;
 mod verdict;
 
+pub use flight::{Flight, Flights};
 pub use observation::{
     ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,
 };

@@ -1,5 +1,6 @@
 //! One run in progress: connect, send, read, judge, conclude.
 
+use super::flight::InFlight;
 use super::observation::{ConnectionState, RunId};
 use super::outcome::Outcome;
 use super::prober::{Prober, RunContext};
@@ -49,6 +50,7 @@ pub(super) struct Run<'a> {
     pub(super) status: Option<u16>,
     pub(super) answer: Option<Answer>,
     pub(super) queued: Queued,
+    flight: InFlight,
 }
 
 /// The scheduler's and the quota's counts at the run's beginning.
@@ -79,6 +81,7 @@ impl<'a> Run<'a> {
             status: None,
             answer: None,
             queued: Queued::default(),
+            flight: probe.flights.begin(),
         }
     }
 
@@ -304,7 +307,12 @@ impl<'a> Run<'a> {
                 Err(outcome) => return Err(self.too_late(outcome)),
             };
             match chunk {
-                Ok(Some(chunk)) => answer.feed(chunk)?,
+                Ok(Some(chunk)) => {
+                    answer.feed(chunk)?;
+                    if let Some(at) = answer.said().timeline.last_seen() {
+                        self.flight.token(at);
+                    }
+                }
                 Ok(None) => return answer.end(Instant::now()),
                 Err(error) => return Err(within_body(&error, answer.body_bytes)),
             }

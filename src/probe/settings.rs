@@ -1,5 +1,6 @@
 //! What a probe is made of.
 
+use super::flight::Flights;
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::runtime::{Generation, Operation, RuntimeSpec};
 use crate::transport::{ClockChoice, Connection, Dialer, Endpoint};
@@ -190,6 +191,8 @@ pub struct Probe {
     pub scenario: Arc<Scenario>,
     /// Learns how many tokens this model makes of our words.
     pub(super) calibration: Arc<Calibration>,
+    /// The run in flight.
+    pub flights: Arc<Flights>,
     /// The connection of the run before, and since when it is idle.
     pub(super) idle: Mutex<Option<(Instant, Connection)>>,
 }
@@ -249,6 +252,7 @@ impl Probe {
             target,
             scenario,
             calibration: Arc::default(),
+            flights: Flights::none(),
             idle: Mutex::new(None),
         }
     }

@@ -1,9 +1,11 @@
 //! Layer 4: takes every observation and every tick, in order, and hands them to the sinks.
 
 mod board;
+mod progress;
 mod transitions;
 
 pub use board::{Board, Standing};
+pub use progress::{Progress, ProgressWatch, WatchedTarget};
 pub use transitions::Transitions;
 
 use crate::base::label::ProbeLabels;

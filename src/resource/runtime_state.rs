@@ -121,6 +121,14 @@ impl RuntimeStates {
         words.insert(target.clone(), word);
     }
 
+    /// It is silent since then, for tests in simulated time.
+    #[cfg(test)]
+    pub(crate) fn set_silent(&self, target: &Arc<str>, since: Instant) {
+        self.0
+            .write()
+            .insert(target.clone(), Word::Silent { since });
+    }
+
     /// Forgets every target but these.
     pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
         self.0.write().retain(|target, _| wanted(target));
