@@ -1,6 +1,8 @@
 //! What a probe is made of.
 
+use super::contamination::CacheMemory;
 use crate::base::label::{ProbeLabels, UserLabels};
+use crate::measure::cost::Price;
 use crate::runtime::{Generation, Operation, RuntimeSpec};
 use crate::transport::{ClockChoice, Connection, Dialer, Endpoint};
 use crate::workload::{Calibration, Tokenizer, Workload, WorkloadError, WorkloadSettings};
@@ -23,6 +25,8 @@ pub struct TargetSettings {
     pub labels: UserLabels,
     /// Runs that may be in flight at once; 1 unless told otherwise.
     pub max_in_flight: usize,
+    /// What its tokens cost.
+    pub price: Option<Price>,
 }
 
 /// One model behind one endpoint, ready to be asked.
@@ -190,6 +194,8 @@ pub struct Probe {
     pub scenario: Arc<Scenario>,
     /// Learns how many tokens this model makes of our words.
     pub(super) calibration: Arc<Calibration>,
+    /// Knows what the runtime's prefix cache should hold.
+    pub(super) cache: CacheMemory,
     /// The connection of the run before, and since when it is idle.
     pub(super) idle: Mutex<Option<(Instant, Connection)>>,
 }
@@ -210,6 +216,7 @@ impl Probe {
                 model: None,
                 labels: UserLabels::default(),
                 max_in_flight: 1,
+                price: None,
             },
         };
         let scenario = ScenarioSettings {
@@ -249,6 +256,7 @@ impl Probe {
             target,
             scenario,
             calibration: Arc::default(),
+            cache: CacheMemory::default(),
             idle: Mutex::new(None),
         }
     }
