@@ -19,30 +19,30 @@ const MS: Duration = Duration::from_millis(1);
 const HOP: Duration = Duration::from_millis(15);
 const RUNS: usize = 20;
 
-/// How long the proxy really held what it forwarded last, by direction: request, response.
-type Held = Arc<Mutex<[Duration; 2]>>;
+/// How long the proxy really held what it forwarded last, in one direction.
+type Held = Arc<Mutex<Duration>>;
 
 /// Stands between the probe and the runtime and holds all bytes for [`HOP`], each way. On threads of
 /// its own: the timers of an async runtime are too coarse. It ends with the test's process.
-fn slow_proxy(behind: SocketAddr) -> (SocketAddr, Held) {
+fn slow_proxy(behind: SocketAddr) -> (SocketAddr, [Held; 2]) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let held = Held::default();
-    let shared = held.clone();
+    let held = <[Held; 2]>::default();
+    let [request, response] = held.clone();
     thread::spawn(move || {
         while let Ok((near, _)) = listener.accept() {
             let far = TcpStream::connect(behind).unwrap();
             for stream in [&near, &far] {
                 stream.set_nodelay(true).unwrap();
             }
-            delay_line((&near, &far), 0, &shared);
-            delay_line((&far, &near), 1, &shared);
+            delay_line(&near, &far, &request);
+            delay_line(&far, &near, &response);
         }
     });
     (address, held)
 }
 
-fn delay_line((from, to): (&TcpStream, &TcpStream), direction: usize, held: &Held) {
+fn delay_line(from: &TcpStream, to: &TcpStream, held: &Held) {
     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
     let held = held.clone();
     let (line, out) = mpsc::channel::<(Instant, Vec<u8>)>();
@@ -50,7 +50,8 @@ fn delay_line((from, to): (&TcpStream, &TcpStream), direction: usize, held: &Hel
         let mut buffer = [0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
             let came = Instant::now();
-            if line.send((came, buffer[..read].to_vec())).is_err() {
+            let bytes = buffer.iter().take(read).copied().collect();
+            if line.send((came, bytes)).is_err() {
                 return;
             }
         }
@@ -59,7 +60,7 @@ fn delay_line((from, to): (&TcpStream, &TcpStream), direction: usize, held: &Hel
         for (came, bytes) in out {
             thread::sleep((came + HOP).saturating_duration_since(Instant::now()));
             // Before the write: whoever has been woken by it may ask.
-            held.lock().unwrap()[direction] = came.elapsed();
+            *held.lock().unwrap() = came.elapsed();
             if to.write_all(&bytes).is_err() {
                 return;
             }
@@ -70,7 +71,7 @@ fn delay_line((from, to): (&TcpStream, &TcpStream), direction: usize, held: &Hel
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap()
 }
 
 fn millis(time: Duration) -> f64 {
@@ -117,7 +118,7 @@ async fn through_proxy(
         let received = log.received_kernel.unwrap_or(log.received);
         let took = millis(log.last_frame.unwrap().duration_since(received));
         let late = took - millis(split.server);
-        let held: f64 = held.lock().unwrap().iter().copied().map(millis).sum();
+        let held: f64 = held.iter().map(|held| millis(*held.lock().unwrap())).sum();
         unattributed.push(millis(split.unattributed));
         residual.push(millis(split.unattributed) - held - late);
     }

@@ -387,7 +387,7 @@ fn a_contaminated_run_is_good_and_says_what_the_cache_did() {
     let labels = chat("a");
     let mut run = run(&labels, 3, 100);
     run.contamination = Some(Contamination::UnexpectedCacheHit);
-    let page = page(&view(vec![(labels, standing(run, ALL_GOOD, 27))]));
+    let page = status_page(&view(vec![(labels, standing(run, ALL_GOOD, 27))]));
     assert!(page.contains(">cache hit</span>"), "{page}");
     assert!(page.contains("<tr class=\"good\">"), "{page}");
 }
