@@ -27,6 +27,7 @@ pub fn probe(name: &str, address: SocketAddr, tokens: u32) -> Probe {
             model: Some(model),
             labels: Default::default(),
             max_in_flight: 1,
+            price: None,
         },
     };
     let scenario = ScenarioSettings {

@@ -44,7 +44,7 @@ enum Command {
     /// Measure the measuring: how far off are Sonde's own figures on this machine?
     Selftest(selftest::SelftestArgs),
     /// Run a fake runtime to test against; everything it says is made up
-    Simulate(simulate::SimulateArgs),
+    Simulate(Box<simulate::SimulateArgs>),
 }
 
 /// Why a command failed, and with which exit code.

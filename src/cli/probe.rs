@@ -4,6 +4,7 @@ use super::detect::EndpointArgs;
 use super::{CliError, printer};
 use crate::app::IoThread;
 use crate::config::Environment;
+use crate::measure::cost::Price;
 use crate::probe::{
     Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Prober, RunContext, Scenario,
     ScenarioSettings, Target, TargetSettings, Timeouts,
@@ -49,12 +50,20 @@ pub(super) struct ProbeArgs {
     /// Give up after so many seconds
     #[arg(long, default_value_t = 180, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// What a million tokens cost, in USD: of input, of output and, if not as input, of cached input
+    #[arg(long, value_name = "INPUT,OUTPUT[,CACHED]", value_parser = price)]
+    price: Option<Price>,
     /// Show the answer's text
     #[arg(long)]
     show_answer: bool,
     /// Print the whole observation as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn price(text: &str) -> Result<Price, String> {
+    text.parse()
+        .map_err(|error: crate::measure::cost::PriceError| error.to_string())
 }
 
 impl ProbeArgs {
@@ -122,6 +131,7 @@ impl ProbeArgs {
             model: Some(Arc::from(model.as_str())),
             labels: BTreeMap::new(),
             max_in_flight: 1,
+            price: self.price,
         };
         let target = Target {
             settings,

@@ -1,7 +1,9 @@
 //! `sonde simulate`.
 
 use super::{CliError, printer};
-use crate::simulate::{Character, Distribution, FaultPlan, RuntimeFlavor, Simulator};
+use crate::simulate::{
+    Character, Distribution, FaultPlan, RuntimeFlavor, Simulator, TimingHeaders,
+};
 use clap::Args;
 use std::fmt::Display;
 use std::io;
@@ -53,6 +55,12 @@ pub(super) struct SimulateArgs {
     /// Reuse equal leading prompt blocks
     #[arg(long)]
     prefix_cache: bool,
+    /// Prompt tokens that the chat template puts before everything
+    #[arg(long, value_name = "N")]
+    template_tokens: Option<u32>,
+    /// Response headers with its own times: server-timing, tgi, openai or ttft
+    #[arg(long, value_parser = parsed::<TimingHeaders>, value_name = "KIND")]
+    timing_headers: Option<TimingHeaders>,
     /// What goes wrong: by rate (5xx:0.01,stall:0.005) or in order (script:ok,5xx,ok,stall)
     #[arg(long, value_parser = parsed::<FaultPlan>, value_name = "PLAN")]
     faults: Option<FaultPlan>,
@@ -164,6 +172,7 @@ impl SimulateArgs {
         set(&mut character.tokens_per_frame, self.tokens_per_frame);
         set(&mut character.reasoning_tokens, self.reasoning_tokens);
         set(&mut character.slots, self.slots);
+        set(&mut character.template_tokens, self.template_tokens);
         set(&mut character.faults, self.faults);
         set(&mut character.seed, self.seed);
         set(&mut character.frames_per_write, self.frames_per_write);
@@ -172,6 +181,7 @@ impl SimulateArgs {
             character.models = self.models;
         }
         character.prefix_cache |= self.prefix_cache;
+        character.timing_headers = self.timing_headers.or(character.timing_headers);
         character.tls = self.tls;
         character.serves_log = self.log_requests.is_some();
         character.api_key = self.api_key.or(character.api_key);

@@ -249,6 +249,23 @@ pub struct RawTarget {
     /// As in `defaults`.
     #[schemars(extend("minimum" = 1))]
     pub max_in_flight: Option<usize>,
+    /// What its tokens cost, in USD per million.
+    pub price: Option<RawPrice>,
+}
+
+/// See [`RawTarget::price`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawPrice {
+    /// Tokens of the prompt. Required where there is a price.
+    #[schemars(extend("minimum" = 0))]
+    pub input: Option<f64>,
+    /// Tokens of the answer, hidden reasoning included. Required where there is a price.
+    #[schemars(extend("minimum" = 0))]
+    pub output: Option<f64>,
+    /// Tokens of the prompt that came from the runtime's cache. Absent: as `input`.
+    #[schemars(extend("minimum" = 0))]
+    pub cached_input: Option<f64>,
 }
 
 /// See [`RawTarget::auth`]. Its `Debug` holds names of variables and files, never a secret.

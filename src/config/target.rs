@@ -1,11 +1,12 @@
 //! Who is asked.
 
 use super::problem::{Problem, suggestion};
-use super::raw::{Items, RawDefaults, RawTarget};
+use super::raw::{Items, RawDefaults, RawPrice, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
 use super::{TargetPlan, credentials, defaults, secret, trust};
 use crate::base::label;
+use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
 use crate::transport::{Endpoint, EndpointError};
@@ -80,6 +81,7 @@ fn target(
         headers_env,
         headers_file,
         max_in_flight,
+        price: raw_price,
         ..
     } = raw;
     let endpoint = endpoint(place, url.as_deref(), context);
@@ -112,6 +114,7 @@ fn target(
         let key = format!("{place}.max_in_flight");
         context.refuse(&key, "leaves no run in flight", "write 1 or more");
     }
+    let price = raw_price.and_then(|raw| price(place, raw, context));
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
@@ -126,6 +129,7 @@ fn target(
             model: model.as_deref().map(Arc::from),
             labels,
             max_in_flight,
+            price,
         },
         dialer,
         scenarios: plans,
@@ -135,6 +139,45 @@ fn target(
         scenarios: names,
         plan,
     }
+}
+
+/// `None` where something about it is wrong.
+fn price(place: &str, raw: RawPrice, context: &mut Context<'_>) -> Option<Price> {
+    let RawPrice {
+        input,
+        output,
+        cached_input,
+    } = raw;
+    let mut rate = |field: &str, usd: Option<f64>, required: bool| {
+        let key = format!("{place}.price.{field}");
+        let Some(usd) = usd else {
+            if required {
+                let remedy = "write USD per million tokens, `0` where they cost nothing";
+                context.refuse(&key, "is required where there is a price", remedy);
+            }
+            return None;
+        };
+        let error = match Rate::per_million(usd) {
+            Ok(rate) => return Some(rate),
+            Err(error) => error,
+        };
+        let remedy = match error {
+            PriceError::Negative => "write `0` where they cost nothing",
+            PriceError::NotFinite | PriceError::Form => "write USD per million tokens",
+        };
+        context
+            .findings
+            .add(Problem::new(key, error, remedy).found(usd));
+        None
+    };
+    let input = rate("input", input, true);
+    let output = rate("output", output, true);
+    let cached = rate("cached_input", cached_input, false);
+    Some(Price {
+        input: input?,
+        output: output?,
+        cached_input: cached,
+    })
 }
 
 /// Host and port, as far as a name may hold them.

@@ -60,6 +60,22 @@ impl ServerTimings {
         self.total = other.total.or(self.total);
     }
 
+    /// With a total where none was told: what the phases come to, if both halves of the work are among
+    /// them.
+    pub fn completed(self) -> Self {
+        let work = self.prefill.zip(self.decode);
+        let sum = work.map(|(prefill, decode)| {
+            [self.load, self.queue, Some(prefill), Some(decode)]
+                .into_iter()
+                .flatten()
+                .fold(Duration::ZERO, Duration::saturating_add)
+        });
+        Self {
+            total: self.total.or(sum),
+            ..self
+        }
+    }
+
     /// Phase names and values, those that are known.
     pub fn phases(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         [
@@ -119,5 +135,29 @@ impl Delta<'_> {
             fault: Some(Fault::InBand(reason.into())),
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn phases_make_a_total_only_when_all_of_the_work_is_among_them() {
+        let mut told = ServerTimings {
+            queue: Some(7 * MS),
+            prefill: Some(20 * MS),
+            ..ServerTimings::default()
+        };
+        assert_eq!(told.completed().total, None, "the decode is missing");
+        told.decode = Some(50 * MS);
+        assert_eq!(told.completed().total, Some(77 * MS));
+        told.total = Some(80 * MS);
+        assert_eq!(told.completed().total, Some(80 * MS));
+        told.total = None;
+        told.decode = Some(Duration::MAX);
+        assert_eq!(told.completed().total, Some(Duration::MAX));
     }
 }

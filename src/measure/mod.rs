@@ -1,5 +1,7 @@
 //! Layer 1: what a stream means in time. Definitions are those of the design's section 4.
 
+pub mod attribution;
+pub mod cost;
 pub mod delta;
 pub mod latency;
 pub mod quantiles;

@@ -1,7 +1,7 @@
 //! Families that account for every tick and every run.
 
 use super::family::{FamilySpec, Kind, Labels};
-use crate::probe::Outcome;
+use crate::probe::{Contamination, Outcome};
 use crate::record::{MissReason, SkipReason};
 use crate::slo::Judgement;
 
@@ -73,6 +73,32 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
                     let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
                     samples.counter(labels, count as f64, probe.created);
                 }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_contaminated_total",
+        kind: Kind::Counter,
+        labels: BY_REASON,
+        help: "Successful runs whose cached prompt tokens belie the scenario: a cold one had more than its allowance from the cache (unexpected_cache_hit, kept out of TTFT and first byte), a warm one had none (unexpected_cache_miss); they stay SLO events",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                for (reason, count) in Contamination::ALL.iter().zip(probe.contaminated) {
+                    let labels = Labels::probe(&probe.labels).with("reason", reason.as_str());
+                    samples.counter(labels, count as f64, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_server_overclaims_total",
+        kind: Kind::Counter,
+        labels: PROBE,
+        help: "Runs of which the runtime reported more time than the exchange took; their unattributed time is 0, by rounding or because the runtime counts something else",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                let labels = Labels::probe(&probe.labels);
+                samples.counter(labels, probe.overclaimed as f64, probe.created);
             }
         },
     },

@@ -2,7 +2,7 @@
 
 use super::family::{FamilySpec, Kind};
 use super::{accounting, buckets, daemon, instrument, latency, resource, state, tokens};
-use crate::probe::{Outcome, Taint};
+use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
 use crate::transport::ClockKind;
 use std::sync::OnceLock;
@@ -66,9 +66,10 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         .iter()
         .filter(|spec| spec.kind == Kind::Gauge && spec.labels == super::family::PROBE)
         .count();
-    let counters = 2
+    let counters = 3
         + Outcome::ALL.len()
         + Taint::ALL.len()
+        + Contamination::ALL.len()
         + ClockKind::ALL.len()
         + MissReason::ALL.len()
         + SkipReason::ALL.len()

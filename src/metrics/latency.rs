@@ -57,7 +57,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_time_to_first_token_seconds",
         kind: Kind::Histogram,
         labels: probe_and!("kind", "connection"),
-        help: "TTFT: first token minus dispatch, successful untainted runs; kind any counts hidden reasoning, visible does not; a cold connection's DNS, TCP and TLS are inside",
+        help: "TTFT: first token minus dispatch, successful untainted runs without an unexpected cache hit; kind any counts hidden reasoning, visible does not; a cold connection's DNS, TCP and TLS are inside",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 let Some(stream) = &probe.stream else {
@@ -80,7 +80,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_time_to_first_byte_seconds",
         kind: Kind::Histogram,
         labels: probe_and!("connection"),
-        help: "First body byte minus dispatch, successful untainted runs",
+        help: "First body byte minus dispatch, successful untainted runs without an unexpected cache hit",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 let connection = probe.shape.connection.as_str();
@@ -159,14 +159,14 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_server_seconds",
         kind: Kind::Histogram,
         labels: probe_and!("phase"),
-        help: "What the runtime itself reported of a run: load, queue, prefill, decode, total",
+        help: "What the runtime itself reported of a run: load, queue, prefill, decode, total; where it names no total but prefill and decode, total is the sum of what it names",
         collect: by_phase!(server),
     },
     FamilySpec {
         name: "llm_probe_unattributed_seconds",
         kind: Kind::Histogram,
         labels: PROBE,
-        help: "Inference time minus the runtime's own total: network, proxies and queues in front of it",
+        help: "Request written to end of stream, minus the runtime's own total of the same run, at least 0: network, proxies and queues in front of it; absent when the runtime tells no total",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 samples.histogram(Labels::probe(&probe.labels), probe.unattributed.as_ref());

@@ -5,7 +5,9 @@ use super::histogram::{Edges, Histogram};
 use crate::base::clock::unix_seconds;
 use crate::base::label::ProbeLabels;
 use crate::measure::tokens::TokenSource;
-use crate::probe::{ConnectionPolicy, ConnectionState, Observation, Outcome, Probe, Taint};
+use crate::probe::{
+    ConnectionPolicy, ConnectionState, Contamination, Observation, Outcome, Probe, Taint,
+};
 use crate::record::{MissReason, SkipReason, Tick};
 use crate::slo::{Judgement, Objective};
 use crate::transport::ClockKind;
@@ -20,6 +22,8 @@ pub struct ProbeShape {
     pub connection: ConnectionState,
     /// Without a stream there is no TTFT, ITL, TPOT or decode speed.
     pub streamed: bool,
+    /// Whether its tokens have a price.
+    pub priced: bool,
     /// The objectives that speak of it.
     pub objectives: Vec<Objective>,
 }
@@ -35,6 +39,7 @@ impl ProbeShape {
                 ConnectionPolicy::Warm => ConnectionState::Warm,
             },
             streamed: settings.stream,
+            priced: probe.target.settings.price.is_some(),
             objectives: objectives.iter().filter(matching).cloned().collect(),
         }
     }
@@ -109,6 +114,11 @@ pub(super) struct ProbeSeries {
     pub(super) runs: u64,
     pub(super) failures: BTreeMap<Outcome, u64>,
     pub(super) tainted: [u64; Taint::ALL.len()],
+    pub(super) contaminated: [u64; Contamination::ALL.len()],
+    /// Runs of which the runtime claims more time than there was.
+    pub(super) overclaimed: u64,
+    /// USD by what they were spent on.
+    pub(super) cost: BTreeMap<TokenType, f64>,
     pub(super) clocks: [u64; ClockKind::ALL.len()],
     pub(super) scheduled: u64,
     pub(super) missed: [u64; MissReason::ALL.len()],
@@ -149,6 +159,9 @@ impl ProbeSeries {
             runs: 0,
             failures: BTreeMap::new(),
             tainted: Default::default(),
+            contaminated: Default::default(),
+            overclaimed: 0,
+            cost: BTreeMap::new(),
             clocks: Default::default(),
             scheduled: 0,
             missed: Default::default(),
@@ -180,6 +193,9 @@ impl ProbeSeries {
         self.runs = old.runs;
         self.failures = old.failures;
         self.tainted = old.tainted;
+        self.contaminated = old.contaminated;
+        self.overclaimed = old.overclaimed;
+        self.cost = old.cost;
         self.clocks = old.clocks;
         self.scheduled = old.scheduled;
         self.missed = old.missed;
@@ -222,6 +238,11 @@ impl ProbeSeries {
         self.runs += 1;
         self.last_run = Some(unix_seconds(run.ended));
         self.count_tokens(run);
+        self.count_cost(run);
+        let contaminated = run.contamination.map(|reason| reason as usize);
+        if let Some(cell) = contaminated.and_then(|index| self.contaminated.get_mut(index)) {
+            *cell += 1;
+        }
         for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
             if let Some(cell) = events.get_mut(objective.judge(run) as usize) {
                 *cell += 1;
@@ -234,9 +255,10 @@ impl ProbeSeries {
         }
         self.success = Some(run.outcome.is_success());
         if run.outcome.is_success() {
+            let first_token = run.latency.first_token.filter(|_| !run.skipped_prefill());
             self.last_success = self.last_run;
             self.last = LastRun {
-                first_token: run.latency.first_token.map(|time| time.as_secs_f64()),
+                first_token: first_token.map(|time| time.as_secs_f64()),
                 inference: Some(run.latency.inference.as_secs_f64()),
                 output_tps: run.latency.decode_tps.or(run.latency.end_to_end_tps),
             };
@@ -286,6 +308,19 @@ impl ProbeSeries {
         }
     }
 
+    fn count_cost(&mut self, run: &Observation) {
+        let Some(cost) = run.cost_usd else {
+            return;
+        };
+        for (kind, usd) in [
+            (TokenType::Input, cost.input),
+            (TokenType::Output, cost.output),
+            (TokenType::Cached, cost.cached),
+        ] {
+            *self.cost.entry(kind).or_default() += usd.unwrap_or(0.0);
+        }
+    }
+
     /// Latencies of valid runs. A failure has a whole (until its verdict), but no parts that could
     /// stand beside those of good runs.
     fn observe_latency(&mut self, run: &Observation) {
@@ -313,15 +348,21 @@ impl ProbeSeries {
             }
         };
         let latency = &run.latency;
-        observe(&mut self.first_byte, latency.first_byte);
+        // A cold scenario's prefill that a cache took away makes both look better than they are.
+        let skipped = run.skipped_prefill();
+        let prefilled = |time: Option<Duration>| time.filter(|_| !skipped);
+        observe(&mut self.first_byte, prefilled(latency.first_byte));
         for (phase, time) in run.server.phases() {
             let histogram = self.server.entry(phase);
             let histogram = histogram.or_insert_with(|| Histogram::new(&self.edges.inference));
             histogram.observe(time.as_secs_f64(), id, at);
         }
-        if let Some(rest) = run.unattributed() {
+        if let Some(split) = run.attribution {
+            // The edges of phases: what is left over is a hop or two, far below those of whole answers.
             let fresh = || Histogram::new(&self.edges.phase);
-            observe(self.unattributed.get_or_insert_with(fresh), Some(rest));
+            let histogram = self.unattributed.get_or_insert_with(fresh);
+            observe(histogram, Some(split.unattributed));
+            self.overclaimed += u64::from(!split.excess.is_zero());
         }
         if let Some(tps) = latency.end_to_end_tps {
             self.end_to_end_tps.observe(tps, id, at);
@@ -329,8 +370,11 @@ impl ProbeSeries {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        observe(&mut stream.first_token_any, latency.first_token);
-        observe(&mut stream.first_token_visible, latency.first_visible);
+        observe(&mut stream.first_token_any, prefilled(latency.first_token));
+        observe(
+            &mut stream.first_token_visible,
+            prefilled(latency.first_visible),
+        );
         observe(&mut stream.per_output_token, latency.per_output_token);
         observe(&mut stream.max_stall, latency.max_stall);
         for gap in &run.gaps {

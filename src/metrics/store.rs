@@ -221,7 +221,10 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{Probe, Prober, RunContext};
+    use crate::measure::attribution::Attribution;
+    use crate::measure::cost::Cost;
+    use crate::measure::delta::ServerTimings;
+    use crate::probe::{Contamination, Outcome, Probe, Prober, RunContext};
     use crate::slo::{Conditions, Objective, Selector};
     use std::time::Duration;
     use tokio_util::sync::CancellationToken;
@@ -266,6 +269,58 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(!text.contains("llm_probe_success"), "{text}");
+    }
+
+    #[test]
+    fn what_the_runtime_says_of_a_run_is_counted_and_a_flattering_ttft_is_not() {
+        let probe = Probe::example();
+        let store = Store::new(MetricsSettings::default(), Arc::default());
+        let shape = ProbeShape {
+            priced: true,
+            ..ProbeShape::of(&probe, &[])
+        };
+        store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        let context = RunContext::on_demand(CancellationToken::new());
+        let mut run = Prober::default().aborted(&probe, &context);
+        run.outcome = Outcome::Success;
+        run.latency.first_token = Some(Duration::from_millis(100));
+        run.cost_usd = Some(Cost {
+            input: Some(0.5),
+            cached: None,
+            output: Some(0.25),
+            total: 0.75,
+        });
+        store.observe(&Arc::new(run.clone()));
+        run.contamination = Some(Contamination::UnexpectedCacheMiss);
+        run.attribution = Attribution::of(
+            Duration::from_millis(100),
+            &ServerTimings {
+                total: Some(Duration::from_millis(101)),
+                ..ServerTimings::default()
+            },
+        );
+        store.observe(&Arc::new(run.clone()));
+        run.contamination = Some(Contamination::UnexpectedCacheHit);
+        store.observe(&Arc::new(run));
+        let text = exposition(&store);
+        let probe = r#"target="t",runtime="openai",model="m",scenario="s""#;
+        let cold = r#"connection="cold""#;
+        for line in [
+            format!("llm_probe_contaminated_total{{{probe},reason=\"unexpected_cache_hit\"}} 1"),
+            format!("llm_probe_contaminated_total{{{probe},reason=\"unexpected_cache_miss\"}} 1"),
+            format!("llm_probe_time_to_first_token_seconds_count{{{probe},kind=\"any\",{cold}}} 2"),
+            format!("llm_probe_inference_seconds_count{{{probe},result=\"success\"}} 3"),
+            format!("llm_probe_unattributed_seconds_count{{{probe}}} 2"),
+            format!("llm_probe_unattributed_seconds_sum{{{probe}}} 0"),
+            format!("llm_probe_server_overclaims_total{{{probe}}} 2"),
+            format!("llm_probe_cost_usd_total{{{probe},token_type=\"input\"}} 1.5"),
+            format!("llm_probe_cost_usd_total{{{probe},token_type=\"output\"}} 0.75"),
+            format!("llm_probe_cost_usd_total{{{probe},token_type=\"cached\"}} 0"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let last = "llm_probe_last_time_to_first_token_seconds{";
+        assert!(!text.contains(last), "no figure that flatters");
     }
 
     /// Names, types and labels of everything, without what differs from run to run. A change here is

@@ -6,6 +6,7 @@ use super::outcome::Outcome;
 use super::run::Run;
 use super::stream::{Answer, Failed};
 use crate::base::clock::wall_now;
+use crate::measure::attribution::Attribution;
 use crate::measure::latency::{Count, Latency, Span};
 use crate::measure::tokens::TokenCounts;
 use crate::transport::{ClockChoice, ClockKind, Connection, Stamps};
@@ -16,8 +17,10 @@ impl Run<'_> {
     pub(super) fn conclude(&self, verdict: &Result<(), Failed>) -> Observation {
         let now = Instant::now();
         let stamps = self.link.as_ref().map(Connection::stamps);
-        self.learn(self.count());
-        self.observation(verdict, now, stamps.as_ref(), self.prober.settings.clock)
+        let clock = self.prober.settings.clock;
+        let observation = self.observation(verdict, now, stamps.as_ref(), clock);
+        self.learn(&observation);
+        observation
     }
 
     /// The same run by each clock that saw all of it: what differs is the clock's doing.
@@ -72,6 +75,12 @@ impl Run<'_> {
             false => (Vec::new(), Vec::new()),
         };
         let said = self.answer.as_ref().map(Answer::said);
+        let server = said.map(|said| said.server.completed()).unwrap_or_default();
+        let exchange = clocked.written.filter(|_| outcome.is_success());
+        let exchange = exchange.map(|written| end.saturating_duration_since(written));
+        let price = self.probe.target.settings.price;
+        let policy = self.probe.scenario.settings.workload.cache;
+        let judged = tokens.filter(|_| outcome.is_success());
         Observation {
             run_id: self.run_id,
             labels: self.probe.labels.clone(),
@@ -90,7 +99,12 @@ impl Run<'_> {
             gaps,
             tokens_per_arrival,
             tokens,
-            server: said.map(|said| said.server).unwrap_or_default(),
+            cost_usd: price
+                .zip(tokens)
+                .map(|(price, tokens)| price.cost(&tokens.usage)),
+            contamination: judged.and_then(|tokens| self.probe.cache.judge(policy, &tokens.usage)),
+            server,
+            attribution: exchange.and_then(|exchange| Attribution::of(exchange, &server)),
             finish_reason: said.and_then(|said| said.finish.clone()),
             response_model: said.and_then(|said| said.model.clone()),
             body_bytes: self.answer.as_ref().map_or(0, |answer| answer.body_bytes),
@@ -158,8 +172,13 @@ impl Run<'_> {
         self.answer.as_ref()?.said().tokens(tokenizer)
     }
 
-    /// Tells the workload how many tokens the runtime made of its words.
-    fn learn(&self, tokens: Option<TokenCounts>) {
+    /// Tells the workload how many tokens the runtime made of its words, and the next run what this one
+    /// has left in the runtime's cache.
+    fn learn(&self, observation: &Observation) {
+        let tokens = observation.tokens;
+        if let Some(tokens) = tokens.filter(|_| observation.outcome.is_success()) {
+            self.probe.cache.note(&tokens.usage);
+        }
         let words = self
             .prompt
             .as_ref()

@@ -1,6 +1,7 @@
 //! Layer 3: one run of one probe, and its immutable record.
 
 mod conclusion;
+mod contamination;
 mod flight;
 mod instrument;
 mod observation;
@@ -13,6 +14,7 @@ mod stream;
 mod transcripts;
 mod verdict;
 
+pub use contamination::{CACHE_ALLOWANCE_RATIO, CACHE_ALLOWANCE_TOKENS, Contamination};
 pub use flight::{Flight, Flights};
 pub use observation::{
     ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,

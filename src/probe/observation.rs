@@ -1,7 +1,10 @@
 //! The immutable record of one run.
 
+use super::contamination::Contamination;
 use super::outcome::Outcome;
 use crate::base::label::ProbeLabels;
+use crate::measure::attribution::Attribution;
+use crate::measure::cost::Cost;
 use crate::measure::delta::{FinishReason, ServerTimings};
 use crate::measure::latency::Latency;
 use crate::measure::tokens::TokenCounts;
@@ -237,8 +240,14 @@ pub struct Observation {
     pub tokens_per_arrival: Vec<u32>,
     /// Token counts; absent where the answer had none.
     pub tokens: Option<TokenCounts>,
+    /// What the tokens cost; absent where the target has no price or nothing was counted.
+    pub cost_usd: Option<Cost>,
+    /// Set when the runtime's cache did not do what the scenario means.
+    pub contamination: Option<Contamination>,
     /// The runtime's own durations.
     pub server: ServerTimings,
+    /// Where the exchange's time went; absent where the runtime tells no total, and after a failure.
+    pub attribution: Option<Attribution>,
     /// Why the model stopped.
     pub finish_reason: Option<FinishReason>,
     /// The model that answered, in the runtime's words.
@@ -262,8 +271,9 @@ impl Observation {
         self.instrument.taint.is_some()
     }
 
-    /// Client E2E − the runtime's own total: network, proxies, queues in front of it.
-    pub fn unattributed(&self) -> Option<Duration> {
-        self.latency.inference.checked_sub(self.server.total?)
+    /// Whether the prefix cache took away prefill that the scenario wants in its TTFT. What a cache
+    /// fails to do is the runtime's own slowness, and no reason to look away.
+    pub fn skipped_prefill(&self) -> bool {
+        self.contamination == Some(Contamination::UnexpectedCacheHit)
     }
 }

@@ -7,7 +7,7 @@ use super::prober::{Prober, RunContext};
 use super::settings::{ConnectionPolicy, Probe};
 use super::stream::{Answer, Failed, Reading};
 use super::verdict::{before_head, outcome_of, within_body};
-use crate::runtime::{EncodeInput, EncodedRequest};
+use crate::runtime::{EncodeInput, EncodedRequest, head_timings};
 use crate::transport::{
     Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, build_request,
 };
@@ -285,6 +285,10 @@ impl<'a> Run<'a> {
             decoder: framing.decoder(scenario.limits.frame_bytes),
             interpreter: adapter.interpreter(scenario.operation, scenario.stream),
             limits: scenario.limits,
+            server: head_timings(
+                &head.headers,
+                scenario.stream && framing != Framing::WholeBody,
+            ),
             keep_text: wants_text,
             native_counts: adapter.counts_natively(),
         }));

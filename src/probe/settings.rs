@@ -1,7 +1,9 @@
 //! What a probe is made of.
 
+use super::contamination::CacheMemory;
 use super::flight::Flights;
 use crate::base::label::{ProbeLabels, UserLabels};
+use crate::measure::cost::Price;
 use crate::runtime::{Generation, Operation, RuntimeSpec};
 use crate::transport::{ClockChoice, Connection, Dialer, Endpoint};
 use crate::workload::{Calibration, Tokenizer, Workload, WorkloadError, WorkloadSettings};
@@ -24,6 +26,8 @@ pub struct TargetSettings {
     pub labels: UserLabels,
     /// Runs that may be in flight at once; 1 unless told otherwise.
     pub max_in_flight: usize,
+    /// What its tokens cost.
+    pub price: Option<Price>,
 }
 
 /// One model behind one endpoint, ready to be asked.
@@ -193,6 +197,8 @@ pub struct Probe {
     pub(super) calibration: Arc<Calibration>,
     /// The run in flight.
     pub flights: Arc<Flights>,
+    /// Knows what the runtime's prefix cache should hold.
+    pub(super) cache: CacheMemory,
     /// The connection of the run before, and since when it is idle.
     pub(super) idle: Mutex<Option<(Instant, Connection)>>,
 }
@@ -213,6 +219,7 @@ impl Probe {
                 model: None,
                 labels: UserLabels::default(),
                 max_in_flight: 1,
+                price: None,
             },
         };
         let scenario = ScenarioSettings {
@@ -253,6 +260,7 @@ impl Probe {
             scenario,
             calibration: Arc::default(),
             flights: Flights::none(),
+            cache: CacheMemory::default(),
             idle: Mutex::new(None),
         }
     }

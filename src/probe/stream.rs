@@ -66,6 +66,8 @@ pub(super) struct Reading {
     pub(super) decoder: Box<dyn Decoder>,
     pub(super) interpreter: Box<dyn Interpreter>,
     pub(super) limits: Limits,
+    /// What the response's head says; the answer may know better.
+    pub(super) server: ServerTimings,
     /// Somebody will want the text: the tokenizer, an assertion, the caller.
     pub(super) keep_text: bool,
     /// Counts are the dialect's own.
@@ -83,7 +85,7 @@ impl Answer {
                 failed: None,
                 timeline: Timeline::default(),
                 terminated: None,
-                server: ServerTimings::default(),
+                server: reading.server,
                 finish: None,
                 model: None,
                 visible: String::new(),

@@ -3,6 +3,7 @@
 use super::outcome::Outcome;
 use super::settings::{Assertion, Limits};
 use super::stream::{Answer, Failed, Reading};
+use crate::measure::delta::ServerTimings;
 use crate::measure::tokens::TokenCounts;
 use crate::runtime::{Operation, find};
 use crate::transport::Chunk;
@@ -36,6 +37,7 @@ fn answer(runtime: &str, stream: bool) -> Answer {
         decoder: adapter.framing(stream).decoder(limits.frame_bytes),
         interpreter: adapter.interpreter(Operation::Chat, stream),
         limits,
+        server: ServerTimings::default(),
         keep_text: true,
         native_counts: adapter.counts_natively(),
     })

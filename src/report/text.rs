@@ -1,7 +1,7 @@
 //! One run as a timeline in a terminal: what a tired person wants to know, top down.
 
 use crate::measure::tokens::TokenSource;
-use crate::probe::{Observation, Taint};
+use crate::probe::{Contamination, Observation, Taint};
 use crate::transport::ClockKind;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -136,6 +136,38 @@ fn tokens(out: &mut String, run: &Observation) {
         "  tokens                 {}, {source}; {arrivals} arrivals",
         parts.join(", ")
     );
+    if let Some(contamination) = run.contamination {
+        let why = match contamination {
+            Contamination::UnexpectedCacheHit => {
+                "the prompt was in the runtime's cache, though the scenario is cold: TTFT is too good"
+            }
+            Contamination::UnexpectedCacheMiss => {
+                "the prompt was not in the runtime's cache, though the scenario is warm"
+            }
+        };
+        let _ = writeln!(out, "  CONTAMINATED           {why}");
+    }
+    cost(out, run);
+}
+
+fn cost(out: &mut String, run: &Observation) {
+    let Some(cost) = run.cost_usd else {
+        return;
+    };
+    let parts: Vec<_> = [
+        ("in", cost.input),
+        ("cached", cost.cached),
+        ("out", cost.output),
+    ]
+    .into_iter()
+    .filter_map(|(name, usd)| Some(format!("{} {name}", dollars(usd?))))
+    .collect();
+    let _ = writeln!(
+        out,
+        "  cost                   {}: {}",
+        dollars(cost.total),
+        parts.join(", ")
+    );
 }
 
 fn server(out: &mut String, run: &Observation) {
@@ -147,9 +179,21 @@ fn server(out: &mut String, run: &Observation) {
     if !said.is_empty() {
         let _ = writeln!(out, "  the runtime says       {}", said.join(", "));
     }
-    if let Some(rest) = run.unattributed() {
-        let _ = writeln!(out, "  in between             {}", human(rest));
-    }
+    let Some(split) = run.attribution else {
+        return;
+    };
+    let note = match split.excess.is_zero() {
+        true => "not the runtime's by its own word".to_owned(),
+        false => format!(
+            "the runtime says {} more than there was",
+            human(split.excess)
+        ),
+    };
+    let _ = writeln!(
+        out,
+        "  in between             {:>9}  {note}",
+        human(split.unattributed)
+    );
 }
 
 /// How far the figures above can be trusted.
@@ -206,6 +250,11 @@ fn human(time: Duration) -> String {
     format!("{} {unit}", digits(value))
 }
 
+/// A run costs far less than a cent.
+fn dollars(usd: f64) -> String {
+    format!("${usd:.6}")
+}
+
 fn speed(value: f64) -> String {
     digits(value)
 }
@@ -231,6 +280,40 @@ mod tests {
             (2_500_000, "2.50 s"),
         ] {
             assert_eq!(human(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn what_the_run_cost_and_what_is_wrong_with_it_are_told() {
+        use crate::measure::attribution::Attribution;
+        use crate::measure::cost::Price;
+        use crate::measure::tokens::{TokenCounts, Usage};
+        let probe = crate::probe::Probe::example();
+        let context = crate::probe::RunContext::on_demand(Default::default());
+        let mut run = crate::probe::Prober::default().aborted(&probe, &context);
+        let usage = Usage {
+            input: Some(300),
+            cached: Some(200),
+            output: Some(10),
+            reasoning: None,
+        };
+        let source = TokenSource::Usage;
+        run.tokens = Some(TokenCounts { usage, source });
+        run.cost_usd = Some("2,8,0.5".parse::<Price>().unwrap().cost(&usage));
+        run.contamination = Some(Contamination::UnexpectedCacheHit);
+        run.attribution = Some(Attribution {
+            exchange: Duration::from_millis(80),
+            server: Duration::from_millis(81),
+            unattributed: Duration::ZERO,
+            excess: Duration::from_millis(1),
+        });
+        let text = timeline(&run, "http://127.0.0.1:9");
+        for line in [
+            "  CONTAMINATED           the prompt was in the runtime's cache, though the scenario is cold: TTFT is too good",
+            "  cost                   $0.000380: $0.000200 in, $0.000100 cached, $0.000080 out",
+            "  in between               0.00 ms  the runtime says 1.00 ms more than there was",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
     }
 

@@ -1,9 +1,12 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
 pub mod detect;
+mod head_timings;
 mod ollama;
 mod openai;
 mod text;
+
+pub use head_timings::head_timings;
 
 use crate::measure::delta::Delta;
 use crate::wire::{Frame, Framing};

@@ -124,6 +124,8 @@ struct Body<'a> {
     choices: Option<Vec<Choice<'a>>>,
     usage: Option<UsageBlock>,
     timings: Option<LlamaTimings>,
+    /// Cerebras has its times in here, in seconds, with a total of everything.
+    time_info: Option<Value>,
     error: Option<Value>,
 }
 
@@ -156,6 +158,11 @@ struct UsageBlock {
     prompt_tokens_details: Option<PromptDetails>,
     completion_tokens_details: Option<CompletionDetails>,
     reasoning_tokens: Option<u64>,
+    // Groq puts these beside the counts, in seconds. Its `total_time` leaves the queue out, and so is not
+    // read. vLLM's usage has no times. Whoever means something else by them is not malformed.
+    queue_time: Option<Value>,
+    prompt_time: Option<Value>,
+    completion_time: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +180,8 @@ struct CompletionDetails {
 struct LlamaTimings {
     prompt_ms: Option<f64>,
     predicted_ms: Option<f64>,
+    /// Tokens of the prompt that were in the slot's cache.
+    cache_n: Option<u64>,
 }
 
 impl<'a> Body<'a> {
@@ -180,9 +189,31 @@ impl<'a> Body<'a> {
         let Some(choices) = self.choices else {
             return Delta::malformed("a frame has no `choices`");
         };
+        let mut server = ServerTimings::default();
+        for said in [
+            self.usage.as_ref().map(UsageBlock::times),
+            self.time_info.as_ref().map(of_time_info),
+            self.timings.as_ref().map(LlamaTimings::phases),
+        ] {
+            server.merge(said.unwrap_or_default());
+        }
+        // The usage block's own word on the cache goes first.
+        let cached = self.timings.and_then(|timings| timings.cache_n);
+        let cached = cached.map(|cached| Usage {
+            cached: Some(cached),
+            ..Usage::default()
+        });
+        let usage = self.usage.map(UsageBlock::counts);
+        let usage = match (cached, usage) {
+            (Some(mut cached), Some(usage)) => {
+                cached.merge(usage);
+                Some(cached)
+            }
+            (cached, usage) => usage.or(cached),
+        };
         let mut delta = Delta {
-            usage: self.usage.map(UsageBlock::counts),
-            server: self.timings.map(LlamaTimings::phases).unwrap_or_default(),
+            usage,
+            server,
             model: self.model.map(|text| text.0),
             // A whole answer is complete by being whole.
             terminator: !stream,
@@ -206,6 +237,15 @@ impl<'a> Body<'a> {
 }
 
 impl UsageBlock {
+    fn times(&self) -> ServerTimings {
+        ServerTimings {
+            queue: seconds(self.queue_time.as_ref()),
+            prefill: seconds(self.prompt_time.as_ref()),
+            decode: seconds(self.completion_time.as_ref()),
+            ..ServerTimings::default()
+        }
+    }
+
     fn counts(self) -> Usage {
         let details = self.completion_tokens_details;
         Usage {
@@ -222,18 +262,28 @@ impl UsageBlock {
 }
 
 impl LlamaTimings {
-    fn phases(self) -> ServerTimings {
-        let prefill = self.prompt_ms.and_then(millis);
-        let decode = self.predicted_ms.and_then(millis);
+    fn phases(&self) -> ServerTimings {
         ServerTimings {
-            prefill,
-            decode,
-            total: prefill
-                .zip(decode)
-                .map(|(prefill, decode)| prefill + decode),
+            prefill: self.prompt_ms.and_then(millis),
+            decode: self.predicted_ms.and_then(millis),
             ..ServerTimings::default()
         }
     }
+}
+
+fn of_time_info(block: &Value) -> ServerTimings {
+    let time = |name: &str| seconds(block.get(name));
+    ServerTimings {
+        queue: time("queue_time"),
+        prefill: time("prompt_time"),
+        decode: time("completion_time"),
+        total: time("total_time"),
+        load: None,
+    }
+}
+
+fn seconds(value: Option<&Value>) -> Option<Duration> {
+    Duration::try_from_secs_f64(value?.as_f64()?).ok()
 }
 
 fn millis(value: f64) -> Option<Duration> {
@@ -285,6 +335,35 @@ mod tests {
                 (usage.input, usage.output, usage.cached),
                 (Some(9), Some(5), Some(4))
             );
+        });
+    }
+
+    #[test]
+    fn the_runtimes_own_times_are_read_wherever_it_puts_them() {
+        let ms = Duration::from_millis;
+        let phases = |queue, total| ServerTimings {
+            queue,
+            prefill: Some(ms(20)),
+            decode: Some(ms(70)),
+            total,
+            ..ServerTimings::default()
+        };
+        let times = r#""queue_time":0.005,"prompt_time":0.02,"completion_time":0.07,"total_time""#;
+        let of_llama =
+            r#"{"choices":[],"timings":{"prompt_ms":20,"predicted_ms":70,"cache_n":48}}"#;
+        let of_groq = format!(r#"{{"choices":[],"usage":{{"prompt_tokens":9,{times}:0.09}}}}"#);
+        let of_cerebras = format!(r#"{{"choices":[],"time_info":{{{times}:0.1,"created":1}}}}"#);
+        read(true, of_llama, |delta| {
+            assert_eq!(delta.server, phases(None, None));
+            assert_eq!(delta.server.completed().total, Some(ms(90)));
+            assert_eq!(delta.usage.unwrap().cached, Some(48));
+        });
+        read(true, &of_groq, |delta| {
+            assert_eq!(delta.server, phases(Some(ms(5)), None));
+            assert_eq!(delta.server.completed().total, Some(ms(95)));
+        });
+        read(true, &of_cerebras, |delta| {
+            assert_eq!(delta.server, phases(Some(ms(5)), Some(ms(100))));
         });
     }
 

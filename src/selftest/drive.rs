@@ -142,6 +142,7 @@ fn target(fake: &Fake) -> Result<Target, SelftestError> {
             model: Some(model),
             labels: BTreeMap::new(),
             max_in_flight: 1,
+            price: None,
         },
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::distribution::Distribution;
 use super::fault::{Fault, FaultPlan, FaultTuning};
+use super::timing_headers::TimingHeaders;
 
 /// Idle time after which Ollama unloads a model.
 const OLLAMA_KEEP_ALIVE: Duration = Duration::from_mins(5);
@@ -98,6 +99,10 @@ pub struct Character {
     pub slots: usize,
     /// Whether blocks of equal leading prompt tokens skip prefill the second time.
     pub prefix_cache: bool,
+    /// Prompt tokens that the chat template puts before everything: the same in every prompt.
+    pub template_tokens: u32,
+    /// Headers that tell the server's own times.
+    pub timing_headers: Option<TimingHeaders>,
     /// Time to load a model that is not in memory; none is at the start.
     pub load_delay: Distribution<Duration>,
     /// Idle time after which a model leaves memory; `None` is never.
@@ -136,6 +141,8 @@ impl Default for Character {
             context_tokens: 32_768,
             slots: 64,
             prefix_cache: false,
+            template_tokens: 0,
+            timing_headers: None,
             load_delay: Distribution::Constant(Duration::ZERO),
             unload_after: None,
             faults: FaultPlan::None,

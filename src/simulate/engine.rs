@@ -14,6 +14,7 @@ use super::generation::{Circumstances, FAULT_STREAM, Finish, Generation, Wanted,
 use super::metrics::{self, Stats};
 use super::prefix_cache::PrefixCache;
 use super::residence::Residence;
+use super::timing_headers::Times;
 use super::vocabulary::Prompt;
 use crate::base::clock::wall_now;
 
@@ -176,6 +177,7 @@ impl Drop for Waiting {
 /// A request that is being worked on: holds its slot until dropped.
 #[derive(Debug)]
 pub(super) struct Ticket {
+    pub(super) times: Times,
     model: Arc<Model>,
     keep_alive: Option<Option<Duration>>,
     received: Instant,
@@ -207,6 +209,7 @@ impl Ticket {
         }
         drop(stats);
         Self {
+            times: Times::of(generation),
             model: order.model,
             keep_alive: order.keep_alive,
             received: order.received,

@@ -25,6 +25,7 @@ use super::route::{Endpoint, Miss, resolve};
 use super::script::{Dialect, Framing, Script, Shape};
 use super::server::Shared;
 use super::stream::{Arrival, Wire};
+use super::timing_headers::Times;
 use super::vocabulary::Prompt;
 use super::{inventory, log_lines, metrics, ollama, openai};
 
@@ -152,7 +153,8 @@ impl Exchange {
 
     fn read_openai(&self, kind: openai::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
         let request = openai::Request::parse(body)?;
-        let prompt = request.prompt(kind)?;
+        let template = self.shared.engine.character.template_tokens;
+        let prompt = request.prompt(kind, template)?;
         let wanted = request.wanted()?;
         let model = match &request.model {
             Some(name) => self.find_model(name, Surface::OpenAi)?,
@@ -172,12 +174,14 @@ impl Exchange {
     fn read_ollama(&self, kind: ollama::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
         let request = ollama::Request::parse(body)?;
         let model = self.find_model(&request.model, Surface::Ollama)?;
-        let thinks = self.shared.engine.character.reasoning_tokens > 0;
+        let character = &self.shared.engine.character;
+        let thinks = character.reasoning_tokens > 0;
+        let prompt = request.prompt(kind, character.template_tokens);
         let wanted = request.wanted(kind, thinks)?;
         Ok(Generate {
             endpoint: Endpoint::Ollama(kind),
             model,
-            prompt: self.fitting(request.prompt(kind))?,
+            prompt: self.fitting(prompt)?,
             wanted,
             keep_alive: request.keep_alive()?,
             // Ollama answers with one object when there is nothing to stream.
@@ -262,13 +266,17 @@ impl Exchange {
             frames_per_write: engine.character.frames_per_write,
         };
         let preparation = prepare(Arc::clone(engine), order, dialect, shape);
-        let body = if stream && self.sends_headers_first(fault) {
-            ScriptedBody::preparing(preparation, delivery)
+        let (body, times) = if stream && self.sends_headers_first(fault) {
+            (ScriptedBody::preparing(preparation, delivery), None)
         } else {
             prepared(preparation, delivery).await
         };
         let body = AnswerBody::Scripted(Box::new(body));
-        Ok(response(StatusCode::OK, content_type, body))
+        let mut response = response(StatusCode::OK, content_type, body);
+        if let Some((kind, times)) = engine.character.timing_headers.zip(times) {
+            response.headers_mut().extend(times.headers(kind, stream));
+        }
+        Ok(response)
     }
 
     /// vLLM sends the headers at once, the others with the first chunk.
@@ -405,14 +413,18 @@ fn prepare(
 }
 
 /// Waits until the first byte of the body is due, so that the headers go out with it.
-async fn prepared(preparation: Preparation, mut delivery: Delivery) -> ScriptedBody {
+async fn prepared(
+    preparation: Preparation,
+    mut delivery: Delivery,
+) -> (ScriptedBody, Option<Times>) {
     let prepared = preparation.await;
+    let times = prepared.1.times;
     match prepared.0.steps.first() {
         Some(step) => poll_fn(|context| delivery.poll_due(step.at, context)).await,
         // Stalls before its first byte; the slot stays taken until the client gives up.
         None => pending().await,
     }
-    ScriptedBody::prepared(prepared, delivery)
+    (ScriptedBody::prepared(prepared, delivery), Some(times))
 }
 
 fn response(

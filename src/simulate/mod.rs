@@ -32,6 +32,7 @@ mod route;
 mod script;
 mod server;
 mod stream;
+mod timing_headers;
 mod tls;
 mod vocabulary;
 
@@ -51,6 +52,7 @@ pub use distribution::{Distribution, DistributionError, Quantity};
 pub use fault::{Fault, FaultError, FaultPlan, FaultTuning};
 pub use log::{RequestHistory, RequestLog, TokenTime};
 pub use log_lines::{RequestsError, parse_requests};
+pub use timing_headers::{TimingHeaders, TimingHeadersError};
 
 use arrival::Arrivals;
 use engine::Engine;

@@ -68,8 +68,8 @@ impl Request {
     }
 
     /// Counts the prompt.
-    pub(super) fn prompt(&self, endpoint: Endpoint) -> Prompt {
-        let mut prompt = Prompt::default();
+    pub(super) fn prompt(&self, endpoint: Endpoint, template: u32) -> Prompt {
+        let mut prompt = Prompt::template(template);
         match endpoint {
             Endpoint::Chat => {
                 for message in &self.messages {

@@ -54,8 +54,8 @@ impl Request {
     }
 
     /// Counts the prompt.
-    pub(super) fn prompt(&self, endpoint: Endpoint) -> Result<Prompt, Refusal> {
-        let mut prompt = Prompt::default();
+    pub(super) fn prompt(&self, endpoint: Endpoint, template: u32) -> Result<Prompt, Refusal> {
+        let mut prompt = Prompt::template(template);
         match endpoint {
             Endpoint::Chat => {
                 let messages = self.messages.as_deref().unwrap_or_default();

@@ -72,6 +72,15 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
+    /// What a chat template of so many tokens puts before the messages.
+    pub(super) fn template(tokens: u32) -> Self {
+        let mut prompt = Self::default();
+        for token in 0..tokens {
+            prompt.push_token(("template", token));
+        }
+        prompt
+    }
+
     /// Appends text, always as new words.
     pub(super) fn push(&mut self, text: &str) {
         for word in text.split_whitespace() {

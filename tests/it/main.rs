@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod attribution;
 mod daemon;
 mod documents;
 mod outcomes;

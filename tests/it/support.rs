@@ -95,6 +95,7 @@ pub fn target(runtime: &str, url: &str) -> TargetSettings {
         model: Some(Arc::from("sim")),
         labels: Default::default(),
         max_in_flight: 1,
+        price: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::format::{ABSENT, Escaped, ago, clip, figure, latency, span, utc};
 use crate::base::label::ProbeLabels;
 use crate::measure::tokens::TokenCounts;
-use crate::probe::{ConnectionState, Observation, Outcome, Trigger};
+use crate::probe::{ConnectionState, Contamination, Observation, Outcome, Trigger};
 use crate::record::Standing;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -191,7 +191,23 @@ fn figures(run: &Observation) -> [String; 4] {
         ),
     };
     let tokens = run.tokens.as_ref().map_or_else(absent, token_counts);
+    let tokens = format!("{}{tokens}", contamination(run.contamination));
     [first_token, decode, inference, tokens]
+}
+
+/// What the runtime's cache did against the scenario.
+fn contamination(found: Option<Contamination>) -> &'static str {
+    match found {
+        None => "",
+        Some(Contamination::UnexpectedCacheHit) => {
+            "<span class=\"note\" title=\"contaminated: the prompt was in the runtime's cache, though the \
+             scenario is cold; TTFT is kept out of histograms\">cache hit</span> "
+        }
+        Some(Contamination::UnexpectedCacheMiss) => {
+            "<span class=\"note\" title=\"contaminated: the prompt was not in the runtime's cache, though \
+             the scenario is warm\">cache miss</span> "
+        }
+    }
 }
 
 fn token_counts(counts: &TokenCounts) -> String {

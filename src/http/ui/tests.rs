@@ -64,7 +64,10 @@ fn run(labels: &ProbeLabels, seconds_ago: i64, ttft_ms: u64) -> Observation {
             },
             source: TokenSource::Usage,
         }),
+        cost_usd: None,
+        contamination: None,
         server: ServerTimings::default(),
+        attribution: None,
         finish_reason: None,
         response_model: None,
         body_bytes: 9000,
@@ -376,4 +379,15 @@ fn pages_for_the_eye() {
     ] {
         std::fs::write(format!("{folder}/{name}.html"), status_page(&view)).unwrap();
     }
+}
+
+#[test]
+fn a_contaminated_run_is_good_and_says_what_the_cache_did() {
+    use crate::probe::Contamination;
+    let labels = chat("a");
+    let mut run = run(&labels, 3, 100);
+    run.contamination = Some(Contamination::UnexpectedCacheHit);
+    let page = status_page(&view(vec![(labels, standing(run, ALL_GOOD, 27))]));
+    assert!(page.contains(">cache hit</span>"), "{page}");
+    assert!(page.contains("<tr class=\"good\">"), "{page}");
 }
