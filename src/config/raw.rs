@@ -249,6 +249,18 @@ pub struct RawTarget {
     /// As in `defaults`.
     #[schemars(extend("minimum" = 1))]
     pub max_in_flight: Option<usize>,
+    /// Which processes serve it, where they are not found by the socket that listens at its URL.
+    pub process: Option<RawProcess>,
+}
+
+/// See [`RawTarget::process`]. What fits both counts, with all of its descendants.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawProcess {
+    /// The program's name, without its folder: `ollama`.
+    pub name: Option<String>,
+    /// Text that its command line contains, the words parted by blanks: `vllm serve`.
+    pub command: Option<String>,
 }
 
 /// See [`RawTarget::auth`]. Its `Debug` holds names of variables and files, never a secret.

@@ -13,7 +13,7 @@ mod transcripts;
 mod verdict;
 
 pub use observation::{
-    ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,
+    ConnectionState, Failure, Instrument, Observation, Phases, RunId, RunResources, Taint, Trigger,
 };
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};

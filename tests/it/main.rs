@@ -10,6 +10,7 @@ mod architecture;
 mod daemon;
 mod documents;
 mod outcomes;
+mod process;
 mod selftest;
 mod simulate;
 mod support;
