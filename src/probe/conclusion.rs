@@ -1,9 +1,7 @@
 //! A run that has ended, made into its record.
 
 use super::instrument::{Beginning, Clocked, Waits, error_bound, error_limit, taint};
-use super::observation::{
-    ConnectionState, Failure, Instrument, Observation, Phases, RunResources,
-};
+use super::observation::{ConnectionState, Failure, Instrument, Observation, Phases, RunResources};
 use super::outcome::Outcome;
 use super::run::Run;
 use super::stream::{Answer, Failed};
@@ -119,7 +117,8 @@ impl Run<'_> {
             cpu_seconds: looks.and_then(|(before, after)| after.cpu_seconds_since(&before)),
             peak_memory_bytes: looks.map(|(before, after)| after.peak_memory_bytes(&before)),
             energy_joules: None,
-            received_bytes: traffic.map(|traffic| traffic.received.saturating_sub(carried.received)),
+            received_bytes: traffic
+                .map(|traffic| traffic.received.saturating_sub(carried.received)),
             sent_bytes: traffic.map(|traffic| traffic.sent.saturating_sub(carried.sent)),
         }
     }

@@ -84,7 +84,11 @@ impl Holders {
 
 /// Who serves by being called so. Neither we nor those that started us are meant: our own command line
 /// may well hold the words.
-pub(super) fn called(wanted: &ProcessMatch, table: &ProcessTable, us: Option<Pid>) -> Option<Server> {
+pub(super) fn called(
+    wanted: &ProcessMatch,
+    table: &ProcessTable,
+    us: Option<Pid>,
+) -> Option<Server> {
     let ours: Vec<Pid> = us
         .into_iter()
         .flat_map(|us| std::iter::once(us).chain(table.ancestors(us)))
@@ -120,7 +124,12 @@ fn program(command: &[String]) -> Option<String> {
 
 /// Those of them that descend from none of the others.
 fn tops(pids: &[Pid], table: &ProcessTable) -> Vec<Pid> {
-    let is_below = |pid: Pid| table.ancestors(pid).iter().any(|above| pids.contains(above));
+    let is_below = |pid: Pid| {
+        table
+            .ancestors(pid)
+            .iter()
+            .any(|above| pids.contains(above))
+    };
     let tops = pids.iter().copied().filter(|pid| !is_below(*pid));
     tops.collect()
 }

@@ -49,7 +49,10 @@ impl Tree {
             "{pid} ({name}) S {parent} 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 2 0 {started_ticks} 0 10\n"
         );
         self.write(&format!("proc/{pid}/stat"), &stat);
-        self.write(&format!("proc/{pid}/cmdline"), &format!("/bin/{name}\0--serve\0"));
+        self.write(
+            &format!("proc/{pid}/cmdline"),
+            &format!("/bin/{name}\0--serve\0"),
+        );
     }
 
     /// Has a process hold a socket.

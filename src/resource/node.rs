@@ -91,9 +91,10 @@ impl Node {
         ];
         let mut readings = vec![families::MEMORY_LIMIT.of(&self.subject, &[], total)];
         for (kind, value) in kinds {
-            readings.extend(value.map(|value| {
-                families::MEMORY_BYTES.of(&self.subject, &[kind], value.max(0.0))
-            }));
+            readings
+                .extend(value.map(|value| {
+                    families::MEMORY_BYTES.of(&self.subject, &[kind], value.max(0.0))
+                }));
         }
         Ok(readings)
     }

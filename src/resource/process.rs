@@ -246,7 +246,9 @@ impl Tracked {
                 self.restarts += 1;
                 tracing::info!(target = %name, pid = root.pid, "another process serves the target now");
             }
-            None => tracing::info!(target = %name, pid = root.pid, "the process that serves the target is found"),
+            None => {
+                tracing::info!(target = %name, pid = root.pid, "the process that serves the target is found")
+            }
         }
     }
 
@@ -323,7 +325,10 @@ mod tests {
     fn the_listener_and_its_children_are_read_as_one() {
         let tree = machine();
         tree.write("proc/5/io", "rchar: 9\nread_bytes: 4096\nwrite_bytes: 0\n");
-        tree.write("proc/6/io", "rchar: 9\nread_bytes: 4096\nwrite_bytes: 512\n");
+        tree.write(
+            "proc/6/io",
+            "rchar: 9\nread_bytes: 4096\nwrite_bytes: 512\n",
+        );
         tree.write("proc/5/smaps_rollup", "00-ff [rollup]\nPss: 12 kB\n");
         tree.write("proc/6/smaps_rollup", "00-ff [rollup]\nPss: 3 kB\n");
         tree.write("proc/6/fd/0", "");
@@ -374,7 +379,11 @@ mod tests {
         tree.socket(7, 82);
         tree.write("proc/self/net/tcp", &LISTENING.replace(" 80 ", " 82 "));
         let readings = sampler.sample().unwrap();
-        assert_eq!(restarts(&readings), Some(2.0), "the same id, another process");
+        assert_eq!(
+            restarts(&readings),
+            Some(2.0),
+            "the same id, another process"
+        );
         assert_eq!(value(&readings, family, ""), Some(0.1));
     }
 

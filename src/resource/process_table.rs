@@ -133,7 +133,11 @@ impl ProcessTable {
         let mut before = std::mem::take(&mut self.parents);
         let mut has_new = false;
         for entry in listed.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
                 continue;
             };
             let known = before.remove(&pid);
@@ -169,7 +173,10 @@ impl ProcessTable {
     }
 
     pub(super) fn parent(&self, pid: Pid) -> Option<Pid> {
-        self.parents.get(&pid).copied().filter(|parent| *parent != 0)
+        self.parents
+            .get(&pid)
+            .copied()
+            .filter(|parent| *parent != 0)
     }
 
     /// Its parent, that one's parent, and so on.

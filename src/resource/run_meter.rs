@@ -1,9 +1,9 @@
 //! What the processes that serve a target used during one run: two looks, at its beginning and at its
 //! end.
 
+use super::ResourceSettings;
 use super::process_table::{ProcessKey, Stat};
 use super::process_targets::{ProcessTargets, ProcessTree};
-use super::ResourceSettings;
 use std::path::{Path, PathBuf};
 
 /// A tree of more processes is not looked at: a look takes some ten microseconds for each, on the
@@ -136,7 +136,10 @@ mod tests {
         tree.process(5, 1, "server", 2.0);
         let meter = meter(&tree);
         let before = meter.look("a").unwrap();
-        assert_eq!(before.cpu_seconds, 2.0, "the worker is gone, the server is not");
+        assert_eq!(
+            before.cpu_seconds, 2.0,
+            "the worker is gone, the server is not"
+        );
         tree.process_started(5, 1, "other", 2.0, 501);
         assert_eq!(meter.look("a"), None);
         tree.remove("proc/5");

@@ -238,6 +238,10 @@ mod tests {
             enabled: false,
             ..ResourceSettings::default()
         };
-        assert!(Samplers::new(&settings, &ProcessTargets::default()).sample_all().is_empty());
+        assert!(
+            Samplers::new(&settings, &ProcessTargets::default())
+                .sample_all()
+                .is_empty()
+        );
     }
 }
