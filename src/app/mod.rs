@@ -15,7 +15,7 @@ use crate::http::{self, Context, Listener, WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::Prober;
 use crate::record::{self, Board, Roster, Sink, Transitions};
-use crate::resource::{self, Samplers};
+use crate::resource::{self, ProcessTargets, RunMeter, Samplers};
 use crate::schedule::Fleet;
 use crate::selftest::ProberThread;
 use crate::transport::{ClockChoice, ClockStatus};
@@ -88,7 +88,11 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     }
     let shutdown = options.shutdown.clone();
     let io = IoThread::start()?;
-    let prober = Prober::new(settings.instrument, io.wakeups());
+    let processes = ProcessTargets::default();
+    let prober = Prober {
+        meter: RunMeter::new(&settings.resources, processes.clone()),
+        ..Prober::new(settings.instrument, io.wakeups())
+    };
     let clocks = prober.clocks.status();
     announce(clocks);
     let roster = Roster::default();
@@ -122,7 +126,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     };
     let address = start_http(&settings, context, &shutdown).await?;
     tracing::info!(%address, version = VERSION, "sonde listens");
-    start_samplers(&settings, &store, &shutdown);
+    start_samplers(&settings, &processes, &store, &shutdown);
     if let Some(cadence) = settings.selftest.clone() {
         let thread = ProberThread {
             handle: io.handle(),
@@ -138,6 +142,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         board,
         roster,
         live,
+        processes,
     };
     let supervisor = Supervisor::new(source, fleet, informed, shutdown.clone());
     let tracker = shutdown.tracker().clone();
@@ -205,8 +210,13 @@ async fn start_http(
     Ok(address)
 }
 
-fn start_samplers(settings: &Settings, store: &Arc<Store>, shutdown: &Shutdown) {
-    let samplers = Samplers::new(&settings.resources);
+fn start_samplers(
+    settings: &Settings,
+    processes: &ProcessTargets,
+    store: &Arc<Store>,
+    shutdown: &Shutdown,
+) {
+    let samplers = Samplers::new(&settings.resources, processes);
     let store = store.clone();
     let sampling = resource::run(
         samplers,

@@ -10,7 +10,7 @@ use crate::http::{Live, ReloadAnswer};
 use crate::metrics::{ProbeShape, Store, TargetFacts};
 use crate::probe::{InstrumentSettings, Probe, Target};
 use crate::record::{Board, Roster};
-use crate::resource::ResourceSettings;
+use crate::resource::{ProcessTarget, ProcessTargets, ResourceSettings};
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Cadence, Fleet, ProbePlan};
 use parking_lot::RwLock;
@@ -71,6 +71,7 @@ pub(super) struct Informed {
     pub(super) board: Arc<Board>,
     pub(super) roster: Roster,
     pub(super) live: Arc<RwLock<Arc<Live>>>,
+    pub(super) processes: ProcessTargets,
 }
 
 pub(super) struct Supervisor {
@@ -232,6 +233,8 @@ impl Supervisor {
         self.informed.store.configure(settings.metrics.clone());
         self.informed.store.retain_probes(shapes);
         self.informed.store.set_targets(facts);
+        let processes = settings.targets.iter().map(process_target).collect();
+        self.informed.processes.set(processes);
         self.informed.roster.set(&labels, self.generation);
         self.informed.board.retain(&labels);
         self.fleet.apply(plans, self.generation);
@@ -363,6 +366,15 @@ fn target_facts(plan: &TargetPlan, runtime: &'static RuntimeSpec, model: &Arc<st
         model: model.clone(),
         authority: plan.settings.endpoint.authority(),
         labels: plan.settings.labels.clone(),
+    }
+}
+
+fn process_target(plan: &TargetPlan) -> ProcessTarget {
+    ProcessTarget {
+        name: plan.settings.name.clone(),
+        host: plan.settings.endpoint.host.clone(),
+        port: plan.settings.endpoint.port,
+        process: plan.process.clone(),
     }
 }
 

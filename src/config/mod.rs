@@ -36,7 +36,7 @@ pub use watch::Watched;
 use crate::base::logging::LogFormat;
 use crate::metrics::MetricsSettings;
 use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
-use crate::resource::ResourceSettings;
+use crate::resource::{ProcessMatch, ResourceSettings};
 use crate::schedule::Cadence;
 use crate::slo::Objective;
 use crate::transport::Dialer;
@@ -109,6 +109,8 @@ pub struct TargetPlan {
     pub settings: TargetSettings,
     /// Its certificates are read already.
     pub dialer: Dialer,
+    /// How the processes that serve it are called; absent: they are found by their socket.
+    pub process: Option<ProcessMatch>,
     /// In the file's order. Never empty.
     pub scenarios: Vec<ScenarioPlan>,
 }

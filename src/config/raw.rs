@@ -251,6 +251,8 @@ pub struct RawTarget {
     pub max_in_flight: Option<usize>,
     /// What its tokens cost, in USD per million.
     pub price: Option<RawPrice>,
+    /// Which processes serve it, where they are not found by the socket that listens at its URL.
+    pub process: Option<RawProcess>,
 }
 
 /// See [`RawTarget::price`].
@@ -266,6 +268,16 @@ pub struct RawPrice {
     /// Tokens of the prompt that came from the runtime's cache. Absent: as `input`.
     #[schemars(extend("minimum" = 0))]
     pub cached_input: Option<f64>,
+}
+
+/// See [`RawTarget::process`]. What fits both counts, with all of its descendants.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawProcess {
+    /// The program's name, without its folder: `ollama`.
+    pub name: Option<String>,
+    /// Text that its command line contains, the words parted by blanks: `vllm serve`.
+    pub command: Option<String>,
 }
 
 /// See [`RawTarget::auth`]. Its `Debug` holds names of variables and files, never a secret.

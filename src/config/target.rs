@@ -1,13 +1,14 @@
 //! Who is asked.
 
 use super::problem::{Problem, suggestion};
-use super::raw::{Items, RawDefaults, RawPrice, RawTarget};
+use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
 use super::{TargetPlan, credentials, defaults, secret, trust};
 use crate::base::label;
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
+use crate::resource::ProcessMatch;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
 use crate::transport::{Endpoint, EndpointError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +83,7 @@ fn target(
         headers_file,
         max_in_flight,
         price: raw_price,
+        process,
         ..
     } = raw;
     let endpoint = endpoint(place, url.as_deref(), context);
@@ -115,6 +117,7 @@ fn target(
         context.refuse(&key, "leaves no run in flight", "write 1 or more");
     }
     let price = raw_price.and_then(|raw| price(place, raw, context));
+    let process = process.map(|raw| process_match(place, raw, context));
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
@@ -132,6 +135,7 @@ fn target(
             price,
         },
         dialer,
+        process,
         scenarios: plans,
     });
     NamedTarget {
@@ -278,6 +282,31 @@ fn check_labels(place: &str, labels: &BTreeMap<String, String>, context: &mut Co
             context.findings.add(Problem::new(key, error, remedy));
         }
     }
+}
+
+fn process_match(place: &str, raw: RawProcess, context: &mut Context<'_>) -> ProcessMatch {
+    let RawProcess { name, command } = raw;
+    let key = |part: &str| format!("{place}.process{part}");
+    if name.is_none() && command.is_none() {
+        let remedy = "write `name` or `command`, or leave it out to go by the socket that listens";
+        context.refuse(&key(""), "says nothing of the process", remedy);
+    }
+    for (part, text) in [(".name", &name), (".command", &command)] {
+        if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+            let remedy = "leave it out: every process would fit";
+            context.refuse(&key(part), "is empty", remedy);
+        }
+    }
+    if let Some(path) = name.as_deref().filter(|name| name.contains('/')) {
+        let program = path.rsplit('/').next().unwrap_or_default();
+        let remedy = match program {
+            "" => "write the program's name".to_owned(),
+            program => format!("write `{program}`"),
+        };
+        let problem = Problem::new(key(".name"), "has a folder in it", remedy);
+        context.findings.add(problem.found(path));
+    }
+    ProcessMatch { name, command }
 }
 
 /// The scenarios wanted, or all: their names, and the plans of those that can be used.

@@ -115,6 +115,32 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         },
     },
     FamilySpec {
+        name: "llm_probe_cpu_seconds_total",
+        kind: Kind::Counter,
+        labels: PROBE,
+        help: "CPU time of the runtime's processes during runs, what they did for others meanwhile included; absent where it cannot be measured",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                if let Some(seconds) = probe.cpu_seconds {
+                    samples.counter(Labels::probe(&probe.labels), seconds, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_energy_joules_total",
+        kind: Kind::Counter,
+        labels: PROBE,
+        help: "Energy of the runtime's GPUs during runs, what they did for others meanwhile included; absent where it cannot be measured",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                if let Some(joules) = probe.energy_joules {
+                    samples.counter(Labels::probe(&probe.labels), joules, probe.created);
+                }
+            }
+        },
+    },
+    FamilySpec {
         name: "llm_probe_slo_events_total",
         kind: Kind::Counter,
         labels: &["target", "runtime", "model", "scenario", "slo", "result"],

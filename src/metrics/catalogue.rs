@@ -66,7 +66,7 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         .iter()
         .filter(|spec| spec.kind == Kind::Gauge && spec.labels == super::family::PROBE)
         .count();
-    let counters = 3
+    let counters = 5
         + Outcome::ALL.len()
         + Taint::ALL.len()
         + Contamination::ALL.len()

@@ -122,8 +122,11 @@ impl Labels {
             .with("scenario", &labels.scenario)
     }
 
-    /// One more.
+    /// One more. To Prometheus a label without a value is no label: none is written, in any format.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        if value.is_empty() {
+            return self;
+        }
         self.0.push(proto::LabelPair {
             name: name.to_owned(),
             value: value.to_owned(),

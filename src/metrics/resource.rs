@@ -97,3 +97,55 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::encode::Format;
+    use crate::metrics::{MetricsSettings, Store};
+    use crate::resource::{Reading, SamplerReport};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    fn reading(target: &str) -> Reading {
+        Reading {
+            family: "llm_resource_threads",
+            labels: vec![
+                ("scope", "process".to_owned()),
+                ("target", target.to_owned()),
+            ],
+            value: 3.0,
+        }
+    }
+
+    fn exposition(store: &Store, format: Format) -> String {
+        let mut out = Vec::new();
+        let wanted = |spec: &crate::metrics::FamilySpec| spec.name == "llm_resource_threads";
+        store.encode(format, &mut out, wanted).unwrap();
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    #[test]
+    fn a_label_without_a_value_is_written_in_no_format() {
+        let store = Store::new(MetricsSettings::default(), Arc::default());
+        store.set_samplers(vec![SamplerReport {
+            sampler: "process",
+            supported: true,
+            success: true,
+            duration: Duration::ZERO,
+            taken: Instant::now(),
+            readings: vec![reading(""), reading("a")],
+            errors_total: 0,
+        }]);
+        for format in [Format::Text, Format::OpenMetrics] {
+            let text = exposition(&store, format);
+            assert!(text.contains("{scope=\"process\"} 3\n"), "{text}");
+            assert!(
+                text.contains("{scope=\"process\",target=\"a\"} 3\n"),
+                "{text}"
+            );
+        }
+        let protobuf = exposition(&store, Format::Protobuf);
+        let names = |name: &str| protobuf.matches(name).count();
+        assert_eq!((names("scope"), names("target\u{12}")), (2, 1));
+    }
+}

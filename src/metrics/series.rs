@@ -92,6 +92,8 @@ pub(super) struct LastRun {
     pub(super) first_token: Option<f64>,
     pub(super) inference: Option<f64>,
     pub(super) output_tps: Option<f64>,
+    pub(super) cpu_per_token: Option<f64>,
+    pub(super) energy_per_token: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,9 @@ pub(super) struct ProbeSeries {
     pub(super) skipped: [u64; SkipReason::ALL.len()],
     pub(super) slo_events: Vec<[u64; Judgement::ALL.len()]>,
     pub(super) tokens: BTreeMap<(TokenType, TokenSource), u64>,
+    /// Of the runs in which they could be measured; absent before the first.
+    pub(super) cpu_seconds: Option<f64>,
+    pub(super) energy_joules: Option<f64>,
     pub(super) success: Option<bool>,
     pub(super) last: LastRun,
     pub(super) last_run: Option<f64>,
@@ -168,6 +173,8 @@ impl ProbeSeries {
             skipped: Default::default(),
             slo_events: vec![Default::default(); shape.objectives.len()],
             tokens: BTreeMap::new(),
+            cpu_seconds: None,
+            energy_joules: None,
             success: None,
             last: LastRun::default(),
             last_run: None,
@@ -201,6 +208,8 @@ impl ProbeSeries {
         self.missed = old.missed;
         self.skipped = old.skipped;
         self.tokens = old.tokens;
+        self.cpu_seconds = old.cpu_seconds;
+        self.energy_joules = old.energy_joules;
         self.success = old.success;
         self.last = old.last;
         self.last_run = old.last_run;
@@ -243,6 +252,14 @@ impl ProbeSeries {
         if let Some(cell) = contaminated.and_then(|index| self.contaminated.get_mut(index)) {
             *cell += 1;
         }
+        for (sum, used) in [
+            (&mut self.cpu_seconds, run.resources.cpu_seconds),
+            (&mut self.energy_joules, run.resources.energy_joules),
+        ] {
+            if let Some(used) = used {
+                *sum.get_or_insert(0.0) += used;
+            }
+        }
         for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
             if let Some(cell) = events.get_mut(objective.judge(run) as usize) {
                 *cell += 1;
@@ -261,6 +278,8 @@ impl ProbeSeries {
                 first_token: first_token.map(|time| time.as_secs_f64()),
                 inference: Some(run.latency.inference.as_secs_f64()),
                 output_tps: run.latency.decode_tps.or(run.latency.end_to_end_tps),
+                cpu_per_token: run.per_output_token(run.resources.cpu_seconds),
+                energy_per_token: run.per_output_token(run.resources.energy_joules),
             };
         } else {
             *self.failures.entry(run.outcome).or_default() += 1;

@@ -45,6 +45,16 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         |probe| probe.last.output_tps
     ),
     gauge!(
+        "llm_probe_cpu_seconds_per_token",
+        "CPU time of the runtime's processes during the last run per output token, what they did for others meanwhile included; absent after a failure and where it cannot be measured",
+        |probe| probe.last.cpu_per_token
+    ),
+    gauge!(
+        "llm_probe_energy_joules_per_token",
+        "Energy of the runtime's GPUs during the last run per output token, what they did for others meanwhile included; absent after a failure and where it cannot be measured",
+        |probe| probe.last.energy_per_token
+    ),
+    gauge!(
         "llm_probe_last_run_timestamp_seconds",
         "When the last run ended, Unix time; absent before the first",
         |probe| probe.last_run

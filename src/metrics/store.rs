@@ -224,6 +224,7 @@ mod tests {
     use crate::measure::attribution::Attribution;
     use crate::measure::cost::Cost;
     use crate::measure::delta::ServerTimings;
+    use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
     use crate::probe::{Contamination, Outcome, Probe, Prober, RunContext};
     use crate::slo::{Conditions, Objective, Selector};
     use std::time::Duration;
@@ -321,6 +322,37 @@ mod tests {
         }
         let last = "llm_probe_last_time_to_first_token_seconds{";
         assert!(!text.contains(last), "no figure that flatters");
+    }
+
+    #[test]
+    fn what_a_run_takes_is_summed_and_per_token_only_of_a_success() {
+        let probe = Probe::example();
+        let store = Store::new(MetricsSettings::default(), Arc::default());
+        let shape = ProbeShape::of(&probe, &[]);
+        store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        let context = RunContext::on_demand(CancellationToken::new());
+        let mut run = Prober::default().aborted(&probe, &context);
+        store.observe(&Arc::new(run.clone()));
+        assert!(!exposition(&store).contains("cpu_seconds"));
+        run.resources.cpu_seconds = Some(0.5);
+        run.outcome = Outcome::Success;
+        run.tokens = Some(TokenCounts {
+            usage: Usage {
+                output: Some(5),
+                ..Usage::default()
+            },
+            source: TokenSource::Usage,
+        });
+        store.observe(&Arc::new(run.clone()));
+        let text = exposition(&store);
+        let probe = r#"target="t",runtime="openai",model="m",scenario="s""#;
+        assert!(text.contains(&format!("llm_probe_cpu_seconds_per_token{{{probe}}} 0.1\n")));
+        assert!(!text.contains("energy"));
+        run.outcome = Outcome::Truncated;
+        store.observe(&Arc::new(run));
+        let text = exposition(&store);
+        assert!(text.contains(&format!("llm_probe_cpu_seconds_total{{{probe}}} 1\n")));
+        assert!(!text.contains("cpu_seconds_per_token"));
     }
 
     /// Names, types and labels of everything, without what differs from run to run. A change here is

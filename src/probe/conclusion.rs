@@ -1,7 +1,7 @@
 //! A run that has ended, made into its record.
 
 use super::instrument::{Beginning, Clocked, Waits, error_bound, error_limit, taint};
-use super::observation::{ConnectionState, Failure, Instrument, Observation, Phases};
+use super::observation::{ConnectionState, Failure, Instrument, Observation, Phases, RunResources};
 use super::outcome::Outcome;
 use super::run::Run;
 use super::stream::{Answer, Failed};
@@ -18,8 +18,10 @@ impl Run<'_> {
         let now = Instant::now();
         let stamps = self.link.as_ref().map(Connection::stamps);
         let clock = self.prober.settings.clock;
-        let observation = self.observation(verdict, now, stamps.as_ref(), clock);
+        let mut observation = self.observation(verdict, now, stamps.as_ref(), clock);
         self.learn(&observation);
+        // Last of all: looking takes time, which must be in no figure.
+        observation.resources = self.resources();
         observation
     }
 
@@ -108,11 +110,28 @@ impl Run<'_> {
             finish_reason: said.and_then(|said| said.finish.clone()),
             response_model: said.and_then(|said| said.model.clone()),
             body_bytes: self.answer.as_ref().map_or(0, |answer| answer.body_bytes),
+            resources: RunResources::default(),
             instrument,
             stamp_delays: stamps.map_or_else(Vec::new, |stamps| stamps.delays().collect()),
             answer: said
                 .filter(|_| self.context.keep_answer)
                 .map(|said| said.visible.clone()),
+        }
+    }
+
+    fn resources(&self) -> RunResources {
+        let before = self.used_before;
+        let after = before.and_then(|_| self.prober.meter.look(&self.probe.labels.target));
+        let looks = before.zip(after);
+        let traffic = self.link.as_ref().map(Connection::traffic);
+        let carried = self.carried_before;
+        RunResources {
+            cpu_seconds: looks.and_then(|(before, after)| after.cpu_seconds_since(&before)),
+            peak_memory_bytes: looks.map(|(before, after)| after.peak_memory_bytes(&before)),
+            energy_joules: None,
+            received_bytes: traffic
+                .map(|traffic| traffic.received.saturating_sub(carried.received)),
+            sent_bytes: traffic.map(|traffic| traffic.sent.saturating_sub(carried.sent)),
         }
     }
 

@@ -17,7 +17,7 @@ mod verdict;
 pub use contamination::{CACHE_ALLOWANCE_RATIO, CACHE_ALLOWANCE_TOKENS, Contamination};
 pub use flight::{Flight, Flights};
 pub use observation::{
-    ConnectionState, Failure, Instrument, Observation, Phases, RunId, Taint, Trigger,
+    ConnectionState, Failure, Instrument, Observation, Phases, RunId, RunResources, Taint, Trigger,
 };
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};

@@ -190,6 +190,22 @@ impl Instrument {
     }
 }
 
+/// What the run used. Absent where it cannot be measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct RunResources {
+    /// CPU time that the processes which serve the target spent during the run, on whatever else they
+    /// did as well. In steps of 10 ms.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory of those processes: the more of two looks, before the dispatch and after the end.
+    pub peak_memory_bytes: Option<f64>,
+    /// Energy that the target's GPUs drew during the run.
+    pub energy_joules: Option<f64>,
+    /// Bytes received on the run's own connection, its handshakes included.
+    pub received_bytes: Option<u64>,
+    /// Bytes sent on it.
+    pub sent_bytes: Option<u64>,
+}
+
 /// What went wrong, for people. Never a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
@@ -254,6 +270,8 @@ pub struct Observation {
     pub response_model: Option<String>,
     /// Body bytes.
     pub body_bytes: u64,
+    /// What the run used.
+    pub resources: RunResources,
     /// The instrument's own state.
     pub instrument: Instrument,
     /// From the kernel's stamp to the return of our read, read by read; empty where the kernel stamps
@@ -275,5 +293,12 @@ impl Observation {
     /// fails to do is the runtime's own slowness, and no reason to look away.
     pub fn skipped_prefill(&self) -> bool {
         self.contamination == Some(Contamination::UnexpectedCacheHit)
+    }
+
+    /// What one output token took of it. Absent unless the run was a success with tokens.
+    pub fn per_output_token(&self, used: Option<f64>) -> Option<f64> {
+        let tokens = self.tokens.filter(|_| self.outcome.is_success())?;
+        let count = tokens.usage.output.filter(|count| *count > 0)?;
+        Some(used? / count as f64)
     }
 }

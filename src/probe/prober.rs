@@ -6,7 +6,7 @@ use super::run::{Run, keep};
 use super::settings::{InstrumentSettings, Probe};
 use super::stream::Failed;
 use crate::base::clock::wall_now;
-use crate::resource::ThrottleMeter;
+use crate::resource::{RunMeter, ThrottleMeter};
 use crate::transport::{Clocks, Wakeups};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ pub struct Prober {
     pub clocks: Clocks,
     /// Where our own CPU quota is looked up.
     pub throttle: ThrottleMeter,
+    /// Where it is looked up what the target's processes use; by default nowhere.
+    pub meter: RunMeter,
 }
 
 impl Prober {
@@ -65,6 +67,7 @@ impl Prober {
             settings,
             clocks: Clocks::open(settings.clock, wakeups),
             throttle: ThrottleMeter::of_this_process(),
+            meter: RunMeter::default(),
         }
     }
 

@@ -7,9 +7,10 @@ use super::prober::{Prober, RunContext};
 use super::settings::{ConnectionPolicy, Probe};
 use super::stream::{Answer, Failed, Reading};
 use super::verdict::{before_head, outcome_of, within_body};
+use crate::resource::ProcessLook;
 use crate::runtime::{EncodeInput, EncodedRequest, head_timings};
 use crate::transport::{
-    Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, build_request,
+    Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, Traffic, build_request,
 };
 use crate::wire::Framing;
 use crate::workload::Prompt;
@@ -51,6 +52,10 @@ pub(super) struct Run<'a> {
     pub(super) answer: Option<Answer>,
     pub(super) queued: Queued,
     flight: InFlight,
+    /// What the target's processes had used before the dispatch.
+    pub(super) used_before: Option<ProcessLook>,
+    /// What the connection had carried for earlier runs.
+    pub(super) carried_before: Traffic,
 }
 
 /// The scheduler's and the quota's counts at the run's beginning.
@@ -82,6 +87,8 @@ impl<'a> Run<'a> {
             answer: None,
             queued: Queued::default(),
             flight: probe.flights.begin(),
+            used_before: None,
+            carried_before: Traffic::default(),
         }
     }
 
@@ -90,6 +97,7 @@ impl<'a> Run<'a> {
         let prompt = self.prompt().await?;
         let request = self.request(&prompt).await?;
         self.prompt = Some(prompt);
+        self.used_before = self.prober.meter.look(&self.probe.labels.target);
         self.queued.throttled = self.prober.throttle.read();
         let connection = match self.connection {
             ConnectionState::Cold => {
@@ -184,6 +192,7 @@ impl<'a> Run<'a> {
             return None;
         }
         self.reused = true;
+        self.carried_before = connection.traffic();
         Some(connection)
     }
 

@@ -1,10 +1,12 @@
-//! Where the control group of this process is: v1, v2 and both at once, nested, with and without
-//! a cgroup namespace.
+//! Where the control group of a process is, ours or another's: v1, v2 and both at once, nested, with
+//! and without a cgroup namespace.
 //!
 //! `/proc/self/cgroup` says the path in the hierarchy, `/proc/self/mountinfo` which part of the
 //! hierarchy is mounted where. Both are seen from our own cgroup namespace, so inside one the
 //! path is `/` and the mount's root is `/`. Container engines without a namespace mount just the
-//! container's directory, and the mount's root is then the front of the path.
+//! container's directory, and the mount's root is then the front of the path. The files of another
+//! process speak of its own mounts, which begin at its `root`, and of paths seen from our namespace
+//! all the same.
 
 use super::{SampleError, kernel_file};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,16 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Of files in a test's folder.
+    #[cfg(test)]
+    pub(super) fn at(version: Version, dir: &Path) -> Self {
+        Self {
+            version,
+            dir: dir.to_path_buf(),
+            top: dir.to_path_buf(),
+        }
+    }
+
     /// A file of the group itself.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -48,6 +60,16 @@ pub(super) struct Groups {
     pub(super) cpu: Option<Group>,
     pub(super) cpuacct: Option<Group>,
     pub(super) memory: Option<Group>,
+    pub(super) disk: Option<Group>,
+    /// Pressure belongs to no controller: told by every group of v2 and by none of v1.
+    pub(super) pressure: Option<Group>,
+}
+
+impl Groups {
+    /// Whether there is no group at all.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Finds our groups. `memberships` is the text of `/proc/self/cgroup`.
@@ -59,17 +81,52 @@ pub(super) fn locate(
     proc_root: &Path,
     sys_root: &Path,
 ) -> Result<Groups, SampleError> {
-    let mountinfo = kernel_file::read(&proc_root.join("self/mountinfo"))?.unwrap_or_default();
-    let mounts: Vec<Mount> = mountinfo
-        .lines()
-        .filter_map(|line| Mount::parse(line, sys_root))
-        .collect();
-    let group = |controller| group(controller, memberships, &mounts, sys_root);
-    Ok(Groups {
-        cpu: group("cpu"),
-        cpuacct: group("cpuacct"),
-        memory: group("memory"),
-    })
+    let place = Place {
+        process: &proc_root.join("self"),
+        root: Path::new("/"),
+        sys_root,
+    };
+    place.locate(memberships)
+}
+
+/// Finds the groups of another process, in its own view of the file system. `process` is its directory
+/// in `/proc`. None where its files may not be read.
+pub(super) fn locate_of(process: &Path) -> Groups {
+    let memberships = kernel_file::read(&process.join("cgroup"));
+    let memberships = memberships.ok().flatten().unwrap_or_default();
+    let root = process.join("root");
+    let place = Place {
+        process,
+        sys_root: &root.join("sys"),
+        root: &root,
+    };
+    place.locate(&memberships).unwrap_or_default()
+}
+
+/// Whose groups are looked for, and where its files are to be found.
+struct Place<'a> {
+    process: &'a Path,
+    sys_root: &'a Path,
+    root: &'a Path,
+}
+
+impl Place<'_> {
+    fn locate(&self, memberships: &str) -> Result<Groups, SampleError> {
+        let mountinfo = kernel_file::read(&self.process.join("mountinfo"))?.unwrap_or_default();
+        let mounts: Vec<Mount> = mountinfo
+            .lines()
+            .filter_map(|line| Mount::parse(line, self))
+            .collect();
+        let group = |controller| group(controller, memberships, &mounts, self.sys_root);
+        Ok(Groups {
+            cpu: group("cpu"),
+            cpuacct: group("cpuacct"),
+            memory: group("memory"),
+            // Called `io` in v2, where every controller is in the same hierarchy.
+            disk: group("blkio"),
+            pressure: group("pressure"),
+        })
+    }
 }
 
 /// One mounted hierarchy.
@@ -85,7 +142,7 @@ struct Mount {
 
 impl Mount {
     /// Reads `36 35 98:0 /root /point options optional… - type source options`.
-    fn parse(line: &str, sys_root: &Path) -> Option<Self> {
+    fn parse(line: &str, place: &Place<'_>) -> Option<Self> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut filesystem = filesystem.split(' ');
         let version = match filesystem.next()? {
@@ -97,8 +154,8 @@ impl Mount {
         let root = unescape(mount.next()?);
         let point = unescape(mount.next()?);
         let point = match Path::new(&point).strip_prefix("/sys") {
-            Ok(below) => sys_root.join(below),
-            Err(_) => PathBuf::from(point),
+            Ok(below) => place.sys_root.join(below),
+            Err(_) => place.root.join(point.trim_start_matches('/')),
         };
         Some(Self {
             version,
@@ -293,6 +350,20 @@ mod tests {
         let version = |group: &Option<Group>| group.as_ref().map(|group| group.version);
         assert_eq!(version(&groups.memory), Some(Version::V1));
         assert_eq!(version(&groups.cpu), Some(Version::V2));
+    }
+
+    #[test]
+    fn a_neighbours_group_is_seen_through_its_own_root() {
+        let mounts = "40 31 0:30 /../app /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        let tree = Tree::new()
+            .file("proc/7/cgroup", "0::/../app\n")
+            .file("proc/7/mountinfo", mounts)
+            .file("proc/7/root/sys/fs/cgroup/cgroup.events", "")
+            .file("proc/8/cgroup", "0::/../app\n");
+        let proc_root = tree.settings().proc_root;
+        let group = locate_of(&proc_root.join("7")).cpu.unwrap();
+        assert_eq!(group.dir, proc_root.join("7/root/sys/fs/cgroup"));
+        assert!(locate_of(&proc_root.join("8")).is_empty());
     }
 
     #[test]

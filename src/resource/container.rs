@@ -2,8 +2,11 @@
 
 use super::cgroup::{self, Group, Groups, Version};
 use super::cpu::CpuMeter;
+use super::disk::Disks;
+use super::subject::Subject;
 use super::{
-    Reading, ResourceFamily, ResourceSettings, SampleError, Sampler, Scope, families, kernel_file,
+    Reading, ResourceFamily, ResourceSettings, SampleError, Sampler, families, kernel_file,
+    pressure,
 };
 use std::path::PathBuf;
 use std::time::Instant;
@@ -16,6 +19,11 @@ pub(super) const FAMILIES: &[ResourceFamily] = &[
     families::CPU_THROTTLED,
     families::MEMORY_BYTES,
     families::MEMORY_LIMIT,
+    families::DISK_READ_BYTES,
+    families::DISK_WRITE_BYTES,
+    families::DISK_READS,
+    families::DISK_WRITES,
+    families::PRESSURE_SECONDS,
 ];
 
 /// What v1 says when there is no limit is `LONG_MAX` rounded down to a page; nothing that is
@@ -27,11 +35,13 @@ const UNLIMITED_BYTES: f64 = (1_u64 << 62) as f64;
 /// machine itself, and this sampler is unsupported rather than a copy of `node`.
 #[derive(Debug)]
 pub(super) struct Container {
+    subject: Subject,
     proc_root: PathBuf,
     sys_root: PathBuf,
     /// The text of `/proc/self/cgroup` and what it led to.
     located: Option<(String, Groups)>,
     cpu: CpuMeter,
+    disks: Disks,
 }
 
 impl Container {
@@ -41,7 +51,9 @@ impl Container {
             proc_root: settings.proc_root.clone(),
             sys_root: settings.sys_root.clone(),
             located: None,
-            cpu: CpuMeter::new(Scope::Container),
+            cpu: CpuMeter::new(Subject::container()),
+            disks: Disks::new(&settings.proc_root, &settings.sys_root),
+            subject: Subject::container(),
         }
     }
 
@@ -85,14 +97,21 @@ impl Sampler for Container {
         }
         if let Some(group) = &groups.cpu {
             let limit = cpu_limit(group)?;
-            readings.extend(limit.map(|cores| families::CPU_LIMIT.reading([scope()], cores)));
+            readings.extend(limit.map(|cores| families::CPU_LIMIT.of(&self.subject, &[], cores)));
             let throttled = throttled_seconds(group)?;
             readings.extend(
-                throttled.map(|seconds| families::CPU_THROTTLED.reading([scope()], seconds)),
+                throttled.map(|seconds| families::CPU_THROTTLED.of(&self.subject, &[], seconds)),
             );
         }
         if let Some(group) = &groups.memory {
-            memory(group, &mut readings)?;
+            memory(group, &self.subject, &mut readings)?;
+        }
+        if let Some(group) = &groups.disk {
+            readings.extend(self.disks.of_group(group, &self.subject)?);
+        }
+        if let Some(group) = &groups.pressure {
+            let file = |resource: &str| group.file(&format!("{resource}.pressure"));
+            readings.extend(pressure::readings(&self.subject, file)?);
         }
         if readings.is_empty() {
             // Looked for anew next time: a group may get its controllers later.
@@ -103,10 +122,6 @@ impl Sampler for Container {
         }
         Ok(readings)
     }
-}
-
-fn scope() -> String {
-    Scope::Container.as_str().to_owned()
 }
 
 fn cpu_seconds(group: &Group) -> Result<Option<f64>, SampleError> {
@@ -132,7 +147,7 @@ pub(super) fn throttled_seconds(group: &Group) -> Result<Option<f64>, SampleErro
 }
 
 /// The tightest quota of the group and its visible ancestors, in cores.
-fn cpu_limit(group: &Group) -> Result<Option<f64>, SampleError> {
+pub(super) fn cpu_limit(group: &Group) -> Result<Option<f64>, SampleError> {
     let mut tightest: Option<f64> = None;
     match group.version {
         Version::V1 => {
@@ -172,7 +187,11 @@ fn tighten(tightest: &mut Option<f64>, limit: Option<f64>) {
 
 /// `working_set` is what the kubelet evicts by: usage without the file pages that nobody touched
 /// lately.
-fn memory(group: &Group, readings: &mut Vec<Reading>) -> Result<(), SampleError> {
+fn memory(
+    group: &Group,
+    subject: &Subject,
+    readings: &mut Vec<Reading>,
+) -> Result<(), SampleError> {
     let (usage, inactive_file, anonymous) = match group.version {
         Version::V1 => ("memory.usage_in_bytes", "total_inactive_file", "total_rss"),
         Version::V2 => ("memory.current", "inactive_file", "anon"),
@@ -189,16 +208,15 @@ fn memory(group: &Group, readings: &mut Vec<Reading>) -> Result<(), SampleError>
         ("anonymous", kernel_file::keyed(&stat, anonymous)),
     ];
     for (kind, value) in kinds {
-        let labels = || [scope(), kind.to_owned()];
-        readings.extend(value.map(|value| families::MEMORY_BYTES.reading(labels(), value)));
+        readings.extend(value.map(|value| families::MEMORY_BYTES.of(subject, &[kind], value)));
     }
     let limit = memory_limit(group, &stat)?;
-    readings.extend(limit.map(|limit| families::MEMORY_LIMIT.reading([scope()], limit)));
+    readings.extend(limit.map(|limit| families::MEMORY_LIMIT.of(subject, &[], limit)));
     Ok(())
 }
 
 /// The tightest limit of the group and its ancestors; v1 works it out itself.
-fn memory_limit(group: &Group, stat: &str) -> Result<Option<f64>, SampleError> {
+pub(super) fn memory_limit(group: &Group, stat: &str) -> Result<Option<f64>, SampleError> {
     let mut tightest = None;
     match group.version {
         Version::V1 => tighten(
@@ -241,6 +259,11 @@ mod tests {
                 "sys/fs/cgroup/pod/app/cpu.stat",
                 "usage_usec 2500000\nuser_usec 1\nnr_throttled 4\nthrottled_usec 125000\n",
             )
+            .file("sys/fs/cgroup/pod/app/io.stat", "9:1 rbytes=8192\n")
+            .file(
+                "sys/fs/cgroup/pod/app/memory.pressure",
+                "some avg10=0.00 total=3000000\nfull avg10=0.00 total=1000000\n",
+            )
     }
 
     #[test]
@@ -248,17 +271,16 @@ mod tests {
         let tree = v2_pod();
         let readings = Container::new(&tree.settings()).sample().unwrap();
         let expected = [
-            ("llm_resource_cpu_seconds_total", "container", 2.5),
-            ("llm_resource_cpu_limit_cores", "container", 0.5),
-            (
-                "llm_resource_cpu_throttled_seconds_total",
-                "container",
-                0.125,
-            ),
+            ("llm_resource_cpu_seconds_total", "", 2.5),
+            ("llm_resource_cpu_limit_cores", "", 0.5),
+            ("llm_resource_cpu_throttled_seconds_total", "", 0.125),
             ("llm_resource_memory_bytes", "usage", 3000.0),
             ("llm_resource_memory_bytes", "working_set", 2500.0),
             ("llm_resource_memory_bytes", "anonymous", 1000.0),
-            ("llm_resource_memory_limit_bytes", "container", 4_096_000.0),
+            ("llm_resource_memory_limit_bytes", "", 4_096_000.0),
+            ("llm_resource_disk_read_bytes_total", "9:1", 8192.0),
+            ("llm_resource_pressure_seconds_total", "some", 3.0),
+            ("llm_resource_pressure_seconds_total", "full", 1.0),
         ];
         for (family, label, expected) in expected {
             assert_eq!(value(&readings, family, label), Some(expected), "{family}");

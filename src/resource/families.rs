@@ -3,9 +3,11 @@
 use super::FamilyKind::{Counter, Gauge};
 use super::{FamilyKind, ResourceFamily};
 
-const SCOPE: &[&str] = &["scope"];
-const MEMORY: &[&str] = &["scope", "kind"];
-const INTERFACE: &[&str] = &["scope", "interface"];
+const SCOPE: &[&str] = &["scope", "target"];
+const MEMORY: &[&str] = &["scope", "target", "kind"];
+const INTERFACE: &[&str] = &["scope", "target", "interface"];
+const DEVICE: &[&str] = &["scope", "target", "device"];
+const PRESSURE: &[&str] = &["scope", "target", "resource", "severity"];
 const GPU: &[&str] = &["gpu", "uuid", "name", "source"];
 
 const fn family(
@@ -27,7 +29,8 @@ pub const CPU_SECONDS: ResourceFamily = family(
     "llm_resource_cpu_seconds_total",
     Counter,
     SCOPE,
-    "CPU time spent on work; neither idle, nor waiting for disks, nor stolen by a hypervisor",
+    "CPU time spent on work; neither idle, nor waiting for disks, nor stolen by a hypervisor. Of \
+     processes: since they started, children included, living and waited for",
 );
 
 /// CPU time spent per second since the sample before.
@@ -43,8 +46,8 @@ pub const CPU_LIMIT: ResourceFamily = family(
     "llm_resource_cpu_limit_cores",
     Gauge,
     SCOPE,
-    "Cores that may be used: the node's online cores, or the container's tightest CPU quota; \
-     absent without a quota",
+    "Cores that may be used: the node's online cores, or the tightest CPU quota of the container \
+     or of the processes' control group; absent without a quota",
 );
 
 /// Time held back by the quota.
@@ -52,7 +55,8 @@ pub const CPU_THROTTLED: ResourceFamily = family(
     "llm_resource_cpu_throttled_seconds_total",
     Counter,
     SCOPE,
-    "Time for which the container's own CPU quota held it back, summed over cores",
+    "Time for which its own CPU quota held the container, or the processes' control group, back, \
+     summed over cores",
 );
 
 /// Memory by what is counted.
@@ -61,7 +65,9 @@ pub const MEMORY_BYTES: ResourceFamily = family(
     Gauge,
     MEMORY,
     "Memory by kind: usage counts everything, page cache included; working_set leaves out what \
-     the kernel can take back at once; anonymous is what only swapping could free",
+     the kernel can take back at once; anonymous is what only swapping could free. Of processes: \
+     rss is what is resident, shared pages counted in each; pss shares them out, and is read every \
+     30 s at most, since the kernel walks every page for it",
 );
 
 /// The most memory there is.
@@ -69,8 +75,8 @@ pub const MEMORY_LIMIT: ResourceFamily = family(
     "llm_resource_memory_limit_bytes",
     Gauge,
     SCOPE,
-    "Memory that may be used: all of the node's, or the container's tightest limit; absent \
-     without a limit",
+    "Memory that may be used: all of the node's, or the tightest limit of the container or of the \
+     processes' control group; absent without a limit",
 );
 
 /// Bytes in.
@@ -119,6 +125,106 @@ pub const NETWORK_TRANSMIT_ERRORS: ResourceFamily = family(
     Counter,
     INTERFACE,
     "Transmit errors of an interface of our network namespace",
+);
+
+/// Bytes from disks.
+pub const DISK_READ_BYTES: ResourceFamily = family(
+    "llm_resource_disk_read_bytes_total",
+    Counter,
+    DEVICE,
+    "Bytes read from a disk; of processes from all disks together, without what the page cache had",
+);
+
+/// Bytes to disks.
+pub const DISK_WRITE_BYTES: ResourceFamily = family(
+    "llm_resource_disk_write_bytes_total",
+    Counter,
+    DEVICE,
+    "Bytes written to a disk; of processes to all disks together, counted when a page is dirtied",
+);
+
+/// Operations from disks.
+pub const DISK_READS: ResourceFamily = family(
+    "llm_resource_disk_reads_total",
+    Counter,
+    DEVICE,
+    "Reads that a disk has completed",
+);
+
+/// Operations to disks.
+pub const DISK_WRITES: ResourceFamily = family(
+    "llm_resource_disk_writes_total",
+    Counter,
+    DEVICE,
+    "Writes that a disk has completed",
+);
+
+/// Time lost to a lack of resources.
+pub const PRESSURE_SECONDS: ResourceFamily = family(
+    "llm_resource_pressure_seconds_total",
+    Counter,
+    PRESSURE,
+    "Time in which tasks waited for a resource (cpu, memory, io): severity some is at least one of \
+     them, full is all that were not idle at once",
+);
+
+/// Open files.
+pub const OPEN_FDS: ResourceFamily = family(
+    "llm_resource_open_fds",
+    Gauge,
+    SCOPE,
+    "File descriptors that the processes have open",
+);
+
+/// Threads.
+pub const THREADS: ResourceFamily = family(
+    "llm_resource_threads",
+    Gauge,
+    SCOPE,
+    "Threads of the processes",
+);
+
+/// Processes.
+pub const PROCESSES: ResourceFamily = family(
+    "llm_resource_processes",
+    Gauge,
+    SCOPE,
+    "Processes that serve the target: those that listen, and all of their descendants",
+);
+
+/// When it started.
+pub const START_TIME: ResourceFamily = family(
+    "llm_resource_process_start_time_seconds",
+    Gauge,
+    SCOPE,
+    "When the process that serves the target started, Unix time; of several, the oldest",
+);
+
+/// Restarts.
+pub const RESTARTS: ResourceFamily = family(
+    "llm_resource_restarts_total",
+    Counter,
+    SCOPE,
+    "How often another process was found to serve the target than before",
+);
+
+/// How much can be seen.
+pub const SAMPLER_INFO: ResourceFamily = family(
+    "llm_resource_sampler_info",
+    Gauge,
+    &["target", "level"],
+    "1 for what can be seen of the processes that serve a target: none (not on this machine, or not \
+     found), procfs (CPU, rss, threads, start), procfs_full (disks and pss too), cgroup (throttling \
+     and limits of their control group too)",
+);
+
+/// What we may not read.
+pub const READ_ERRORS: ResourceFamily = family(
+    "llm_resource_read_errors_total",
+    Counter,
+    &["target", "file"],
+    "Files of the processes that serve a target which could not be read, mostly for want of \
+     permission; tried again every 30 s, and what they would tell is absent",
 );
 
 /// How busy a GPU is.

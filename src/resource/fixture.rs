@@ -31,11 +31,54 @@ impl Tree {
         std::fs::write(path, text).unwrap();
     }
 
+    /// A process of two threads and ten pages, that started five seconds after the machine.
+    pub(super) fn process(&self, pid: u32, parent: u32, name: &str, cpu_seconds: f64) {
+        self.process_started(pid, parent, name, cpu_seconds, 500);
+    }
+
+    pub(super) fn process_started(
+        &self,
+        pid: u32,
+        parent: u32,
+        name: &str,
+        cpu_seconds: f64,
+        started_ticks: u64,
+    ) {
+        let ticks = cpu_seconds * 100.0;
+        let stat = format!(
+            "{pid} ({name}) S {parent} 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 2 0 {started_ticks} 0 10\n"
+        );
+        self.write(&format!("proc/{pid}/stat"), &stat);
+        self.write(
+            &format!("proc/{pid}/cmdline"),
+            &format!("/bin/{name}\0--serve\0"),
+        );
+    }
+
+    /// Has a process hold a socket.
+    pub(super) fn socket(&self, pid: u32, inode: u64) {
+        let folder = self.root.join(format!("proc/{pid}/fd"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let link = folder.join(inode.to_string());
+        std::os::unix::fs::symlink(format!("socket:[{inode}]"), link).unwrap();
+    }
+
+    /// Takes a file or a folder away.
+    pub(super) fn remove(&self, path: &str) {
+        let path = self.root.join(path);
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
     /// Settings whose `/proc` and `/sys` are this tree's.
     pub(super) fn settings(&self) -> ResourceSettings {
         ResourceSettings {
             proc_root: self.root.join("proc"),
             sys_root: self.root.join("sys"),
+            hosts_file: self.root.join("etc/hosts"),
             ..ResourceSettings::default()
         }
     }

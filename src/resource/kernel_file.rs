@@ -4,8 +4,11 @@ use super::SampleError;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// The whole text; `None` when there is no such file, which the caller may find normal. Names in
-/// these files need not be UTF-8.
+/// `EOPNOTSUPP`: what pressure files say where the kernel was started without it.
+const NOT_SUPPORTED: i32 = 95;
+
+/// The whole text; `None` when there is no such file or the kernel has what it tells of switched off,
+/// which the caller may find normal. Names in these files need not be UTF-8.
 ///
 /// # Errors
 /// [`SampleError::Failed`] when the file is there and cannot be read.
@@ -15,6 +18,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, SampleError> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Ok(None)
         }
+        Err(error) if error.raw_os_error() == Some(NOT_SUPPORTED) => Ok(None),
         Err(error) => Err(SampleError::Failed(format!(
             "cannot read `{}`: {error}",
             path.display()

@@ -1,8 +1,13 @@
-//! The whole machine, from `/proc/stat`, `/proc/meminfo` and `/proc/self/net/dev`.
+//! The whole machine, from `/proc/stat`, `/proc/meminfo`, `/proc/self/net/dev`, `/proc/diskstats` and
+//! `/proc/pressure`.
 
 use super::cpu::CpuMeter;
+use super::disk::Disks;
+use super::process_table::TICKS_PER_SECOND;
+use super::subject::Subject;
 use super::{
-    Reading, ResourceFamily, ResourceSettings, SampleError, Sampler, Scope, families, kernel_file,
+    Reading, ResourceFamily, ResourceSettings, SampleError, Sampler, families, kernel_file,
+    pressure,
 };
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,11 +25,12 @@ pub(super) const FAMILIES: &[ResourceFamily] = &[
     families::NETWORK_TRANSMIT_PACKETS,
     families::NETWORK_RECEIVE_ERRORS,
     families::NETWORK_TRANSMIT_ERRORS,
+    families::DISK_READ_BYTES,
+    families::DISK_WRITE_BYTES,
+    families::DISK_READS,
+    families::DISK_WRITES,
+    families::PRESSURE_SECONDS,
 ];
-
-/// The kernel's user-visible clock tick. 100 on every architecture that runs an LLM, whatever
-/// the kernel's own tick is.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The node's ends of containers' links (plain veth, Calico, Cilium, GKE Dataplane V2, AWS and
 /// Azure CNI). There are hundreds, their names live as long as a pod, and their traffic is seen
@@ -36,8 +42,10 @@ const CONTAINER_LINKS: [&str; 6] = ["veth", "cali", "lxc", "gke", "eni", "azv"];
 /// sidecar and its runtime it is the traffic that matters.
 #[derive(Debug)]
 pub(super) struct Node {
+    subject: Subject,
     proc_root: PathBuf,
     cpu: CpuMeter,
+    disks: Disks,
 }
 
 impl Node {
@@ -45,7 +53,9 @@ impl Node {
     pub(super) fn new(settings: &ResourceSettings) -> Self {
         Self {
             proc_root: settings.proc_root.clone(),
-            cpu: CpuMeter::new(Scope::Node),
+            cpu: CpuMeter::new(Subject::node()),
+            disks: Disks::new(&settings.proc_root, &settings.sys_root),
+            subject: Subject::node(),
         }
     }
 
@@ -59,7 +69,7 @@ impl Node {
         let seconds =
             busy_seconds(&text).ok_or_else(|| kernel_file::malformed(&path, "no `cpu` line"))?;
         let mut readings = self.cpu.readings(at, seconds);
-        readings.push(families::CPU_LIMIT.reading([scope()], core_count(&text)));
+        readings.push(families::CPU_LIMIT.of(&self.subject, &[], core_count(&text)));
         Ok(readings)
     }
 
@@ -79,11 +89,12 @@ impl Node {
             ),
             ("anonymous", bytes("AnonPages")),
         ];
-        let mut readings = vec![families::MEMORY_LIMIT.reading([scope()], total)];
+        let mut readings = vec![families::MEMORY_LIMIT.of(&self.subject, &[], total)];
         for (kind, value) in kinds {
-            readings.extend(value.map(|value| {
-                families::MEMORY_BYTES.reading([scope(), kind.to_owned()], value.max(0.0))
-            }));
+            readings
+                .extend(value.map(|value| {
+                    families::MEMORY_BYTES.of(&self.subject, &[kind], value.max(0.0))
+                }));
         }
         Ok(readings)
     }
@@ -91,7 +102,20 @@ impl Node {
     fn network(&self) -> Result<Vec<Reading>, SampleError> {
         let path = self.proc_root.join("self/net/dev");
         let text = kernel_file::read(&path)?.unwrap_or_default();
+        let interface = |line| interface(&self.subject, line);
         Ok(text.lines().filter_map(interface).flatten().collect())
+    }
+
+    /// What waits for a CPU is never all there is on a whole machine: the kernel writes a 0 there that
+    /// means nothing.
+    fn pressure(&self) -> Result<Vec<Reading>, SampleError> {
+        let folder = self.proc_root.join("pressure");
+        let mut readings = pressure::readings(&self.subject, |resource| folder.join(resource))?;
+        readings.retain(|reading| {
+            let values = reading.labels.iter().map(|(_, value)| value.as_str());
+            !values.skip(2).eq(["cpu", "full"])
+        });
+        Ok(readings)
     }
 }
 
@@ -104,12 +128,10 @@ impl Sampler for Node {
         let mut readings = self.cpu()?;
         readings.extend(self.memory()?);
         readings.extend(self.network()?);
+        readings.extend(self.disks.of_node(&self.subject)?);
+        readings.extend(self.pressure()?);
         Ok(readings)
     }
-}
-
-fn scope() -> String {
-    Scope::Node.as_str().to_owned()
 }
 
 /// user + nice + system + irq + softirq. Guests are inside user and nice already; idle, iowait
@@ -136,7 +158,7 @@ fn core_count(stat: &str) -> f64 {
 }
 
 /// The readings of one line of `/proc/net/dev`; `None` for headings and containers' links.
-fn interface(line: &str) -> Option<Vec<Reading>> {
+fn interface(subject: &Subject, line: &str) -> Option<Vec<Reading>> {
     let (name, counters) = line.rsplit_once(':')?;
     let name = name.trim();
     if CONTAINER_LINKS.iter().any(|link| name.starts_with(link)) {
@@ -171,8 +193,7 @@ fn interface(line: &str) -> Option<Vec<Reading>> {
         (families::NETWORK_RECEIVE_ERRORS, receive_errors),
         (families::NETWORK_TRANSMIT_ERRORS, transmit_errors),
     ];
-    let reading =
-        |(family, value): (ResourceFamily, f64)| family.reading([scope(), name.to_owned()], value);
+    let reading = |(family, value): (ResourceFamily, f64)| family.of(subject, &[name], value);
     Some(values.into_iter().map(reading).collect())
 }
 
@@ -202,7 +223,10 @@ mod tests {
         let tree = Tree::new()
             .file("proc/stat", STAT)
             .file("proc/meminfo", MEMINFO)
-            .file("proc/self/net/dev", DEV);
+            .file("proc/self/net/dev", DEV)
+            .file("proc/pressure/cpu", "some total=2000000\nfull total=0\n")
+            .file("proc/diskstats", "8 0 sda 1 0 2 0 3 0 4 0 0 0 0\n")
+            .file("sys/block/sda/size", "1");
         let readings = node(&tree).sample().unwrap();
         let expected = [
             ("llm_resource_cpu_seconds_total", "", 16.0),
@@ -216,11 +240,14 @@ mod tests {
             ("llm_resource_network_transmit_packets_total", "eth0", 8.0),
             ("llm_resource_network_receive_errors_total", "eth0", 1.0),
             ("llm_resource_network_transmit_errors_total", "eth0", 3.0),
+            ("llm_resource_pressure_seconds_total", "some", 2.0),
+            ("llm_resource_disk_read_bytes_total", "sda", 1024.0),
         ];
         for (family, label, expected) in expected {
             assert_eq!(value(&readings, family, label), Some(expected), "{family}");
         }
-        assert_eq!(readings.len(), 2 + 4 + 2 * 6, "no veth, no first usage");
+        let count = 2 + 4 + 2 * 6 + 4 + 1;
+        assert_eq!(readings.len(), count, "no veth, no first usage, no full");
     }
 
     #[test]
@@ -244,5 +271,44 @@ mod tests {
         let family = "llm_resource_memory_bytes";
         assert_eq!(value(&readings, family, "working_set"), None);
         assert_eq!(value(&readings, family, "usage"), Some(716_800.0));
+    }
+
+    /// Whatever else this machine sends over loopback only adds, so the quietest of some tries counts.
+    #[test]
+    fn bytes_of_a_known_transfer_are_counted_within_a_hundredth() {
+        const SENT: usize = 128 << 20;
+        let mut node = Node::new(&ResourceSettings::default());
+        let mut received = || {
+            let readings = node.sample().unwrap();
+            value(&readings, "llm_resource_network_receive_bytes_total", "lo").unwrap()
+        };
+        let tries = (0..5).map(|_| {
+            let before = received();
+            transfer(SENT);
+            (received() - before) / SENT as f64
+        });
+        let least = tries.fold(f64::INFINITY, f64::min);
+        assert!((0.99..=1.01).contains(&least), "{least}");
+    }
+
+    fn transfer(bytes: usize) {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let sender = std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let block = vec![7; 1 << 20];
+            for _ in 0..bytes >> 20 {
+                stream.write_all(&block).unwrap();
+            }
+        });
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut block = vec![0; 1 << 20];
+        let mut read = 0;
+        while let Ok(more @ 1..) = stream.read(&mut block) {
+            read += more;
+        }
+        sender.join().unwrap();
+        assert_eq!(read, bytes);
     }
 }

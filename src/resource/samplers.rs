@@ -1,6 +1,6 @@
 //! Asks each sampler, and keeps the three answers apart.
 
-use super::{Reading, ResourceSettings, SAMPLERS, SampleError, Sampler};
+use super::{ProcessTargets, Reading, ResourceSettings, SAMPLERS, SampleError, Sampler};
 use std::time::{Duration, Instant};
 
 /// How long a sampler that is unsupported here is left alone before it is asked again. Cheap
@@ -34,12 +34,13 @@ pub struct Samplers {
 
 impl Samplers {
     /// Builds them; none when sampling is disabled. Nothing is read yet.
-    pub fn new(settings: &ResourceSettings) -> Self {
+    /// `targets`: whose processes are to be found, for as long as the samplers live.
+    pub fn new(settings: &ResourceSettings, targets: &ProcessTargets) -> Self {
         let specs = if settings.enabled { SAMPLERS } else { &[] };
         Self {
             slots: specs
                 .iter()
-                .map(|spec| Slot::new((spec.build)(settings)))
+                .map(|spec| Slot::new((spec.build)(settings, targets)))
                 .collect(),
         }
     }
@@ -237,6 +238,10 @@ mod tests {
             enabled: false,
             ..ResourceSettings::default()
         };
-        assert!(Samplers::new(&settings).sample_all().is_empty());
+        assert!(
+            Samplers::new(&settings, &ProcessTargets::default())
+                .sample_all()
+                .is_empty()
+        );
     }
 }

@@ -89,6 +89,15 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// Bytes of a connection's TCP stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the peer.
+    pub received: u64,
+    /// To the peer.
+    pub sent: u64,
+}
+
 /// An open connection. One exchange at a time.
 pub struct Connection {
     socket: StampedSocket,
@@ -338,6 +347,15 @@ impl Connection {
             }
         }
         self.begun.writes_from(self.socket.sent());
+    }
+
+    /// Bytes of the TCP stream so far, from the peer and to it: of every exchange, heads, framing and
+    /// encryption included.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            received: self.socket.received(),
+            sent: self.socket.sent(),
+        }
     }
 
     /// When the request went to the kernel, as we see it.

@@ -27,7 +27,7 @@ mod wakeups;
 pub use clock::{ClockChoice, ClockKind};
 pub use clocks::{Availability, ClockStatus, Clocks};
 pub use dial::{DialError, DialPhases, Dialer};
-pub use exchange::{Chunk, Connection, ExchangeError};
+pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
 pub use http1::ResponseHead;
 pub use request::{AskError, PROBE_HEADER, RequestError, ask, build_request};
 pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};

@@ -221,6 +221,39 @@ async fn runs_are_exposed_and_every_tick_is_accounted_for() {
 }
 
 #[tokio::test]
+async fn a_targets_processes_are_exposed_and_what_runs_take_of_them() {
+    let server = simulate(quick()).await;
+    let daemon = Daemon::start(&config(&[("a", &server)])).await;
+    let metrics = eventually("a run beside a sample", async || {
+        let metrics = daemon.metrics().await;
+        let counted = "llm_probe_cpu_seconds_total";
+        let counted = metrics.keys().any(|name| name.starts_with(counted));
+        counted.then_some(metrics)
+    })
+    .await;
+    let rss = r#"llm_resource_memory_bytes{scope="process",target="a",kind="rss"}"#;
+    assert!(metrics[rss] > 1e6);
+    let restarts = r#"llm_resource_restarts_total{scope="process",target="a"}"#;
+    assert_eq!(metrics[restarts], 0.0);
+    assert!(metrics.contains_key(r#"llm_resource_cpu_limit_cores{scope="node"}"#));
+    let per_token = metrics.keys();
+    let mut per_token =
+        per_token.filter(|name| name.starts_with("llm_probe_cpu_seconds_per_token{"));
+    assert!(per_token.next().is_some());
+
+    // Its series end with the target.
+    std::fs::write(&daemon.file, config(&[("b", &server)])).unwrap();
+    assert_eq!(daemon.reload().await.0, StatusCode::OK);
+    eventually("the series of the new target alone", async || {
+        let metrics = daemon.metrics().await;
+        let of = |label: &str| sum(&metrics, "llm_resource_sampler_info", &[label]);
+        (of("target=\"a\"") == 0.0 && of("target=\"b\"") == 1.0).then_some(())
+    })
+    .await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn openmetrics_has_an_exemplar_with_the_run_id() {
     let server = simulate(quick()).await;
     let daemon = Daemon::start(&config(&[("a", &server)])).await;

@@ -11,6 +11,7 @@ mod attribution;
 mod daemon;
 mod documents;
 mod outcomes;
+mod process;
 mod selftest;
 mod simulate;
 mod support;

@@ -71,6 +71,7 @@ fn run(labels: &ProbeLabels, seconds_ago: i64, ttft_ms: u64) -> Observation {
         finish_reason: None,
         response_model: None,
         body_bytes: 9000,
+        resources: Default::default(),
         instrument: Instrument::example(),
         stamp_delays: Vec::new(),
         answer: None,
