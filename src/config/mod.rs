@@ -17,6 +17,7 @@ mod objective;
 mod problem;
 mod raw;
 mod resolve;
+mod runtime_metrics;
 mod scalar;
 mod scenario;
 mod schema;
@@ -37,6 +38,7 @@ use crate::base::logging::LogFormat;
 use crate::metrics::MetricsSettings;
 use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
 use crate::resource::ResourceSettings;
+use crate::resource::runtime_metrics::{PageSource, RuntimeMetricsSettings};
 use crate::schedule::Cadence;
 use crate::slo::Objective;
 use crate::transport::Dialer;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// What is sampled.
     pub resources: ResourceSettings,
+    /// How often runtimes are asked about themselves.
+    pub runtime_metrics: RuntimeMetricsSettings,
     /// How runs are stamped, and how large their error bars may be.
     pub instrument: InstrumentSettings,
     /// When Sonde measures its own error; absent: never.
@@ -109,6 +113,8 @@ pub struct TargetPlan {
     pub settings: TargetSettings,
     /// Its certificates are read already.
     pub dialer: Dialer,
+    /// Where its runtime's own metrics are.
+    pub runtime_page: PageSource,
     /// In the file's order. Never empty.
     pub scenarios: Vec<ScenarioPlan>,
 }

@@ -4,7 +4,7 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, secret, trust};
+use super::{TargetPlan, credentials, defaults, runtime_metrics, secret, trust};
 use crate::base::label;
 use crate::probe::TargetSettings;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
@@ -79,6 +79,7 @@ fn target(
         headers,
         headers_env,
         headers_file,
+        metrics_url,
         max_in_flight,
         ..
     } = raw;
@@ -116,9 +117,10 @@ fn target(
         endpoint.auth = auth;
         endpoint.headers = headers;
         let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
-        Some((endpoint, dialer))
+        let page = runtime_metrics::page(place, metrics_url, &endpoint, context)?;
+        Some((endpoint, dialer, page))
     });
-    let plan = connected.map(|(endpoint, dialer)| TargetPlan {
+    let plan = connected.map(|(endpoint, dialer, runtime_page)| TargetPlan {
         settings: TargetSettings {
             name: Arc::from(name.as_str()),
             runtime,
@@ -128,6 +130,7 @@ fn target(
             max_in_flight,
         },
         dialer,
+        runtime_page,
         scenarios: plans,
     });
     NamedTarget {

@@ -24,6 +24,7 @@ mod gpu;
 mod kernel_file;
 mod node;
 mod nvml;
+pub mod runtime_metrics;
 mod runtime_state;
 mod samplers;
 mod throttle;

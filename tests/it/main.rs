@@ -10,6 +10,7 @@ mod architecture;
 mod daemon;
 mod documents;
 mod outcomes;
+mod runtime_metrics;
 mod selftest;
 mod simulate;
 mod support;
