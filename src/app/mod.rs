@@ -3,6 +3,7 @@
 
 mod detection;
 mod io_thread;
+mod scraping;
 mod selftest;
 mod supervisor;
 
@@ -15,10 +16,11 @@ use crate::http::{self, Context, Listener, WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::Prober;
 use crate::record::{self, Board, Roster, Sink, Transitions};
-use crate::resource::{self, ProcessTargets, RunMeter, Samplers};
+use crate::resource::{self, ProcessTargets, RunMeter, RuntimeStates, Samplers};
 use crate::schedule::Fleet;
 use crate::selftest::ProberThread;
 use crate::transport::{ClockChoice, ClockStatus};
+use scraping::Scraping;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,10 +139,14 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     }
 
     let fleet = Fleet::new(prober, recorder.clone(), shutdown.clone(), io.handle());
+    // What the runtimes say of themselves, for whoever decides by it.
+    let runtime_states = RuntimeStates::default();
+    let scraping = Scraping::new(store.clone(), runtime_states, shutdown.clone());
     let informed = Informed {
         store,
         board,
         roster,
+        scraping,
         live,
         processes,
     };

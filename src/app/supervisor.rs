@@ -1,6 +1,7 @@
 //! Holds the configuration in force: loads, validates, swaps; starts and ends probes accordingly.
 
 use super::detection::{Found, ask_until_known};
+use super::scraping::{Scraping, runtime_target};
 use crate::base::shutdown::Shutdown;
 use crate::config::{
     self, Environment, LoadInput, LogSettings, Problems, ServerSettings, Settings, TargetPlan,
@@ -70,6 +71,7 @@ pub(super) struct Informed {
     pub(super) store: Arc<Store>,
     pub(super) board: Arc<Board>,
     pub(super) roster: Roster,
+    pub(super) scraping: Scraping,
     pub(super) live: Arc<RwLock<Arc<Live>>>,
     pub(super) processes: ProcessTargets,
 }
@@ -209,6 +211,7 @@ impl Supervisor {
         self.pending.clear();
         let mut plans = Vec::new();
         let mut facts = Vec::new();
+        let mut runtimes = Vec::new();
         for plan in &settings.targets {
             let Some((runtime, model)) = self.identity(plan) else {
                 self.pending.push((
@@ -220,6 +223,7 @@ impl Supervisor {
                 continue;
             };
             facts.push(target_facts(plan, runtime, &model));
+            runtimes.extend(runtime_target(plan, runtime, &model));
             plans.extend(probe_plans(plan, runtime, model));
         }
         let shapes: Vec<_> = plans
@@ -237,6 +241,9 @@ impl Supervisor {
         self.informed.processes.set(processes);
         self.informed.roster.set(&labels, self.generation);
         self.informed.board.retain(&labels);
+        self.informed
+            .scraping
+            .apply(&settings.runtime_metrics, runtimes);
         self.fleet.apply(plans, self.generation);
         self.publish();
     }

@@ -17,6 +17,7 @@ mod objective;
 mod problem;
 mod raw;
 mod resolve;
+mod runtime_metrics;
 mod scalar;
 mod scenario;
 mod schema;
@@ -36,6 +37,7 @@ pub use watch::Watched;
 use crate::base::logging::LogFormat;
 use crate::metrics::MetricsSettings;
 use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
+use crate::resource::runtime_metrics::{PageSource, RuntimeMetricsSettings};
 use crate::resource::{ProcessMatch, ResourceSettings};
 use crate::schedule::Cadence;
 use crate::slo::Objective;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// What is sampled.
     pub resources: ResourceSettings,
+    /// How often runtimes are asked about themselves.
+    pub runtime_metrics: RuntimeMetricsSettings,
     /// How runs are stamped, and how large their error bars may be.
     pub instrument: InstrumentSettings,
     /// When Sonde measures its own error; absent: never.
@@ -111,6 +115,8 @@ pub struct TargetPlan {
     pub dialer: Dialer,
     /// How the processes that serve it are called; absent: they are found by their socket.
     pub process: Option<ProcessMatch>,
+    /// Where its runtime's own metrics are.
+    pub runtime_page: PageSource,
     /// In the file's order. Never empty.
     pub scenarios: Vec<ScenarioPlan>,
 }

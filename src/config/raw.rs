@@ -40,6 +40,8 @@ pub struct RawConfig {
     pub metrics: Option<RawMetrics>,
     /// What is sampled of the machine underneath.
     pub resources: Option<RawResources>,
+    /// What the runtimes are asked about themselves, beside the probes.
+    pub runtime_metrics: Option<RawRuntimeMetrics>,
     /// How runs are stamped, and how far their figures may be off.
     pub instrument: Option<RawInstrument>,
     /// Sonde measures its own error on this machine, now and then.
@@ -230,6 +232,10 @@ pub struct RawTarget {
     pub url: Option<String>,
     /// The model, as the runtime names it. Absent: the first that the endpoint offers.
     pub model: Option<String>,
+    /// Where the runtime's own metrics are, as a whole URL, query included. Absent: where this runtime
+    /// usually has them, such as at `<url>/metrics`. `off`: it is not asked. Credentials and headers go
+    /// there only if the host is that of `url`.
+    pub metrics_url: Option<String>,
     /// How requests prove who they are: a bearer token, or a user name with its password.
     pub auth: Option<RawAuth>,
     /// How the server's certificate is judged and ours is shown.
@@ -368,6 +374,18 @@ pub struct RawResources {
     pub interval: Option<DurationText>,
     /// The NVML library, where it is not in one of the usual places.
     pub nvml_library: Option<String>,
+}
+
+/// See [`RawConfig::runtime_metrics`].
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawRuntimeMetrics {
+    /// Whether any runtime is asked at all.
+    #[schemars(extend("default" = true))]
+    pub enabled: Option<bool>,
+    /// Time between two questions to one target.
+    #[schemars(extend("default" = "5s"))]
+    pub interval: Option<DurationText>,
 }
 
 fn workload_kinds() -> Vec<Value> {

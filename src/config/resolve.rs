@@ -88,6 +88,7 @@ pub(super) fn resolve(raw: RawConfig, context: &mut Context<'_>) -> Settings {
         slos,
         metrics,
         resources,
+        runtime_metrics,
         instrument,
         selftest,
     } = raw;
@@ -107,6 +108,10 @@ pub(super) fn resolve(raw: RawConfig, context: &mut Context<'_>) -> Settings {
         objectives,
         metrics: resolve_metrics(metrics.unwrap_or_default(), context),
         resources: resolve_resources(resources.unwrap_or_default(), context),
+        runtime_metrics: super::runtime_metrics::settings(
+            runtime_metrics.unwrap_or_default(),
+            context,
+        ),
         instrument: super::instrument::instrument(instrument.unwrap_or_default(), context),
         selftest: super::instrument::selftest(&selftest.unwrap_or_default(), context),
         warnings: Vec::new(),

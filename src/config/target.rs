@@ -4,7 +4,7 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, secret, trust};
+use super::{TargetPlan, credentials, defaults, runtime_metrics, secret, trust};
 use crate::base::label;
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -81,6 +81,7 @@ fn target(
         headers,
         headers_env,
         headers_file,
+        metrics_url,
         max_in_flight,
         price: raw_price,
         process,
@@ -122,9 +123,10 @@ fn target(
         endpoint.auth = auth;
         endpoint.headers = headers;
         let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
-        Some((endpoint, dialer))
+        let page = runtime_metrics::page(place, metrics_url, &endpoint, context)?;
+        Some((endpoint, dialer, page))
     });
-    let plan = connected.map(|(endpoint, dialer)| TargetPlan {
+    let plan = connected.map(|(endpoint, dialer, runtime_page)| TargetPlan {
         settings: TargetSettings {
             name: Arc::from(name.as_str()),
             runtime,
@@ -136,6 +138,7 @@ fn target(
         },
         dialer,
         process,
+        runtime_page,
         scenarios: plans,
     });
     NamedTarget {

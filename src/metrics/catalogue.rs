@@ -1,7 +1,7 @@
 //! Every family, once. Exposition, documentation, estimates and tests walk this list.
 
 use super::family::{FamilySpec, Kind};
-use super::{accounting, buckets, daemon, instrument, latency, resource, state, tokens};
+use super::{accounting, buckets, daemon, instrument, latency, resource, runtime, state, tokens};
 use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
 use crate::transport::ClockKind;
@@ -18,6 +18,7 @@ pub fn catalogue() -> &'static [FamilySpec] {
             state::FAMILIES,
             daemon::FAMILIES,
             instrument::FAMILIES,
+            runtime::FAMILIES,
             resource::FAMILIES,
         ];
         let copy = |spec: &FamilySpec| FamilySpec { ..*spec };

@@ -11,6 +11,7 @@ mod histogram;
 mod instrument;
 mod latency;
 mod resource;
+mod runtime;
 mod series;
 mod state;
 mod store;

@@ -11,6 +11,7 @@ use crate::base::label::{ProbeLabels, UserLabels};
 use crate::probe::Observation;
 use crate::record::{Sink, Tick};
 use crate::resource::SamplerReport;
+use crate::resource::runtime_metrics::RuntimeReport;
 use crate::transport::ClockStatus;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -69,6 +70,8 @@ pub struct State {
     pub(super) targets: Vec<TargetFacts>,
     /// What each sampler said, and when (Unix time).
     pub(super) samplers: Vec<(SamplerReport, f64)>,
+    /// What each target's runtime said of itself, by target.
+    pub(super) runtimes: BTreeMap<Arc<str>, RuntimeReport>,
     pub(super) reload: ReloadState,
     pub(super) dropped_events: u64,
     pub(super) clocks: Option<ClockStatus>,
@@ -93,6 +96,7 @@ impl Store {
                 probes: BTreeMap::new(),
                 targets: Vec::new(),
                 samplers: Vec::new(),
+                runtimes: BTreeMap::new(),
                 reload: ReloadState {
                     successful: true,
                     last_success: now,
@@ -170,6 +174,18 @@ impl Store {
         });
         let dated = dated.collect();
         self.state.lock().samplers = dated;
+    }
+
+    /// Replaces what a target's runtime said of itself.
+    pub fn set_runtime(&self, report: RuntimeReport) {
+        let target = report.labels.target.clone();
+        self.state.lock().runtimes.insert(target, report);
+    }
+
+    /// Forgets the runtimes of every target but these.
+    pub fn retain_runtimes(&self, wanted: impl Fn(&str) -> bool) {
+        let mut state = self.state.lock();
+        state.runtimes.retain(|target, _| wanted(target));
     }
 
     /// Writes the families that `wanted` picks and that have samples.

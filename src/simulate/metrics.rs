@@ -186,6 +186,12 @@ const VLLM_COUNTERS: &[(&str, &str, Number)] = &[
         "Prefix cache hits, in terms of number of cached tokens.",
         |stats| stats.prefix_hits as f64,
     ),
+    // The cache never runs out: usage is only shown.
+    (
+        "vllm:num_preemptions_total",
+        "Cumulative number of preemption from the engine.",
+        |_| 0.0,
+    ),
 ];
 
 const VLLM_HISTOGRAMS: &[(&str, &str, Distribution)] = &[
@@ -222,7 +228,7 @@ pub(super) fn vllm_page(models: &[ModelStats<'_>], cache_capacity: u64) -> Strin
             }
         }
     }
-    // Both names of the same gauge: before and since vLLM 0.10.
+    // Both names of the same gauge, as vLLM 0.9 has them.
     for name in ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"] {
         let help = "KV-cache usage. 1 means 100 percent usage.";
         let mut family = Family::new(&mut page, name, "gauge", help);
@@ -264,8 +270,14 @@ const LLAMACPP_FAMILIES: &[(&str, &str, &str, Number)] = &[
     (
         "llamacpp:prompt_tokens_total",
         "counter",
-        "Number of prompt tokens processed.",
-        |stats| stats.prompt_tokens as f64,
+        "Number of prompt tokens processed, excluding cached tokens",
+        |stats| stats.prompt_tokens.saturating_sub(stats.prefix_hits) as f64,
+    ),
+    (
+        "llamacpp:prompt_tokens_cached_total",
+        "counter",
+        "Number of prompt tokens reused from the cache",
+        |stats| stats.prefix_hits as f64,
     ),
     (
         "llamacpp:prompt_seconds_total",

@@ -17,10 +17,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A daemon in this process, on a free port, with its configuration in a folder of its own.
-struct Daemon {
+pub struct Daemon {
     address: SocketAddr,
     folder: PathBuf,
-    file: PathBuf,
+    pub file: PathBuf,
     shutdown: Shutdown,
     task: JoinHandle<Result<(), sonde::app::AppError>>,
 }
@@ -34,7 +34,7 @@ fn folder() -> PathBuf {
 }
 
 impl Daemon {
-    async fn start(config: &str) -> Self {
+    pub async fn start(config: &str) -> Self {
         let folder = folder();
         let file = folder.join("sonde.yaml");
         std::fs::write(&file, config).unwrap();
@@ -99,19 +99,19 @@ impl Daemon {
         (head.status, String::from_utf8_lossy(&body).into_owned())
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub async fn get(&self, path: &str) -> String {
         self.request(Method::GET, path, "*/*").await.1
     }
 
-    async fn metrics(&self) -> BTreeMap<String, f64> {
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
         series(&self.get("/metrics").await)
     }
 
-    async fn reload(&self) -> (StatusCode, String) {
+    pub async fn reload(&self) -> (StatusCode, String) {
         self.request(Method::POST, "/-/reload", "*/*").await
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.begin();
         self.task.await.unwrap().unwrap();
         std::fs::remove_dir_all(&self.folder).ok();
@@ -119,7 +119,7 @@ impl Daemon {
 }
 
 /// Series of a text exposition.
-fn series(text: &str) -> BTreeMap<String, f64> {
+pub fn series(text: &str) -> BTreeMap<String, f64> {
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| {
@@ -131,7 +131,7 @@ fn series(text: &str) -> BTreeMap<String, f64> {
 }
 
 /// The sum of a family's series whose labels contain all of these.
-fn sum(series: &BTreeMap<String, f64>, family: &str, labels: &[&str]) -> f64 {
+pub fn sum(series: &BTreeMap<String, f64>, family: &str, labels: &[&str]) -> f64 {
     let of_family = series
         .iter()
         .filter(|(name, _)| name.split('{').next() == Some(family));
@@ -169,7 +169,7 @@ targets:
     text
 }
 
-fn write_atomically(path: &Path, text: &str) {
+pub fn write_atomically(path: &Path, text: &str) {
     let fresh = path.with_extension("fresh");
     std::fs::write(&fresh, text).unwrap();
     std::fs::rename(&fresh, path).unwrap();

@@ -12,6 +12,7 @@ mod daemon;
 mod documents;
 mod outcomes;
 mod process;
+mod runtime_metrics;
 mod selftest;
 mod simulate;
 mod support;

@@ -1,0 +1,147 @@
+//! Gets a runtime's page: one request on a connection of its own, limited in time and size, with
+//! redirects not followed, since they could lead anywhere with our credentials.
+
+use crate::transport::{
+    Clocks, DialError, DialPhases, Dialer, Endpoint, ExchangeError, RequestError, build_request,
+};
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderValue};
+use http::{Method, StatusCode};
+use std::time::Duration;
+
+/// How long a page may take. A runtime that needs longer to count its requests is in trouble, and
+/// waiting for it would only hide since when.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// Most bytes of a page. The largest seen, of several engines with many histograms, have some 300 kB.
+pub(super) const SIZE_LIMIT: usize = 4 << 20;
+
+/// Else prometheus_client may answer in a format of its own choice.
+const FORMATS: HeaderValue =
+    HeaderValue::from_static("text/plain;version=0.0.4,application/json;q=0.9,*/*;q=0.1");
+
+/// Why a scrape gave nothing: the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ScrapeFailure {
+    /// The request could not be written: a secret is unreadable, or is no header.
+    Request,
+    /// The name has no address.
+    Dns,
+    /// No address took the connection.
+    Refused,
+    /// The TLS handshake failed.
+    Tls,
+    /// It took too long.
+    Timeout,
+    /// The connection ended before the page did, or the answer was not HTTP.
+    Closed,
+    /// 401 or 403.
+    Auth,
+    /// Another status than 200.
+    Status,
+    /// The page exceeds its limit.
+    Oversized,
+    /// The page is not what the runtime's dialect has.
+    Malformed,
+}
+
+impl ScrapeFailure {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Request,
+        Self::Dns,
+        Self::Refused,
+        Self::Tls,
+        Self::Timeout,
+        Self::Closed,
+        Self::Auth,
+        Self::Status,
+        Self::Oversized,
+        Self::Malformed,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Auth => "auth",
+            Self::Status => "status",
+            Self::Oversized => "oversized",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// The same in words.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ScrapeError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    #[error("no page within {TIME_LIMIT:?}")]
+    Timeout,
+    #[error("the page is refused (HTTP {0})")]
+    Status(StatusCode),
+    #[error("the page is longer than {SIZE_LIMIT} bytes")]
+    Oversized,
+    #[error("the page is not what this runtime has: {0}")]
+    Malformed(String),
+}
+
+impl ScrapeError {
+    pub(super) fn failure(&self) -> ScrapeFailure {
+        match self {
+            Self::Request(_) => ScrapeFailure::Request,
+            Self::Dial(DialError::Dns { .. }) => ScrapeFailure::Dns,
+            Self::Dial(DialError::Connect { .. }) => ScrapeFailure::Refused,
+            Self::Dial(DialError::Tls(_)) => ScrapeFailure::Tls,
+            Self::Exchange(_) => ScrapeFailure::Closed,
+            Self::Timeout => ScrapeFailure::Timeout,
+            Self::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => ScrapeFailure::Auth,
+            Self::Status(_) => ScrapeFailure::Status,
+            Self::Oversized => ScrapeFailure::Oversized,
+            Self::Malformed(_) => ScrapeFailure::Malformed,
+        }
+    }
+}
+
+/// The page's bytes.
+///
+/// # Errors
+/// When there is no complete page of a good status within the limits.
+pub(super) async fn fetch(
+    endpoint: &Endpoint,
+    dialer: &Dialer,
+    path: &str,
+) -> Result<Vec<u8>, ScrapeError> {
+    let page = async {
+        let accept = [(ACCEPT, FORMATS)];
+        let request = build_request(endpoint, Method::GET, path, &accept, Bytes::new()).await?;
+        let mut connection = dialer
+            .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
+            .await?;
+        let head = connection.send(request).await?;
+        if head.status != StatusCode::OK {
+            return Err(ScrapeError::Status(head.status));
+        }
+        let mut page = Vec::new();
+        while let Some(chunk) = connection.chunk().await? {
+            if page.len() + chunk.data.len() > SIZE_LIMIT {
+                return Err(ScrapeError::Oversized);
+            }
+            page.extend_from_slice(chunk.data);
+        }
+        Ok(page)
+    };
+    tokio::time::timeout(TIME_LIMIT, page)
+        .await
+        .unwrap_or(Err(ScrapeError::Timeout))
+}
