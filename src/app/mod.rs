@@ -15,7 +15,7 @@ use crate::config::{Problems, Settings};
 use crate::http::{self, Context, Listener, WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::Prober;
-use crate::record::{self, Board, Roster, Sink, Transitions};
+use crate::record::{self, Board, ProgressWatch, Roster, Sink, Transitions};
 use crate::resource::{self, ProcessTargets, RunMeter, RuntimeStates, Samplers};
 use crate::schedule::Fleet;
 use crate::selftest::ProberThread;
@@ -102,9 +102,15 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let store = Arc::new(Store::new(settings.metrics.clone(), recorder.dropped()));
     store.set_clocks(clocks);
     let board = Arc::new(Board::default());
+    // What the runtimes say of themselves, for whoever decides by it.
+    let runtime_states = RuntimeStates::default();
+    let meter = prober.meter.clone();
+    let progress = ProgressWatch::new(runtime_states.clone(), meter);
+    store.set_progress(progress.clone());
     let sinks: Vec<Arc<dyn Sink>> = vec![
         store.clone(),
         board.clone(),
+        Arc::new(progress.clone()),
         Arc::new(Transitions::default()),
     ];
     // Apart from the others: it ends last, when nobody is left who could record.
@@ -117,6 +123,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let context = Context {
         store: store.clone(),
         board: board.clone(),
+        progress: progress.clone(),
         live: Arc::clone(&live),
         reload: reload_sender,
         web_config: WebConfigState::open(settings.server.web_config_file.as_deref())?,
@@ -138,10 +145,14 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         shutdown.tracker().spawn(tests);
     }
 
-    let fleet = Fleet::new(prober, recorder.clone(), shutdown.clone(), io.handle());
-    // What the runtimes say of themselves, for whoever decides by it.
-    let runtime_states = RuntimeStates::default();
-    let scraping = Scraping::new(store.clone(), runtime_states, shutdown.clone());
+    let scraping = Scraping::new(store.clone(), runtime_states.clone(), shutdown.clone());
+    let fleet = Fleet::new(
+        prober,
+        recorder.clone(),
+        shutdown.clone(),
+        io.handle(),
+        runtime_states,
+    );
     let informed = Informed {
         store,
         board,
@@ -149,6 +160,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         scraping,
         live,
         processes,
+        progress,
     };
     let supervisor = Supervisor::new(source, fleet, informed, shutdown.clone());
     let tracker = shutdown.tracker().clone();

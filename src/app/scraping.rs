@@ -63,7 +63,7 @@ impl Scraping {
                 before => {
                     if let Some(before) = before {
                         before.stop.cancel();
-                        self.states.set(&name, None);
+                        self.states.forget(&name);
                     }
                     self.start(target, interval)
                 }
@@ -88,7 +88,12 @@ impl Scraping {
             let running = running.lock();
             if running.get(&name).is_some_and(|own| own.number == number) {
                 store.set_runtime(report.clone());
-                states.set(&name, state);
+                match report.failed {
+                    // It answers, be it with what we cannot use; or there is nothing to ask.
+                    Some(failure) if !failure.is_silence() => states.forget(&name),
+                    None if state.is_none() => states.forget(&name),
+                    _ => states.set(&name, state),
+                }
             }
         });
         let stopped = stop.clone();

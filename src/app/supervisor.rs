@@ -10,12 +10,13 @@ use crate::config::{
 use crate::http::{Live, ReloadAnswer};
 use crate::metrics::{ProbeShape, Store, TargetFacts};
 use crate::probe::{InstrumentSettings, Probe, Target};
-use crate::record::{Board, Roster};
+use crate::record::{Board, ProgressWatch, Roster, WatchedTarget};
+use crate::resource::runtime_metrics::RuntimeTarget;
 use crate::resource::{ProcessTarget, ProcessTargets, ResourceSettings};
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Cadence, Fleet, ProbePlan};
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,7 @@ pub(super) struct Informed {
     pub(super) scraping: Scraping,
     pub(super) live: Arc<RwLock<Arc<Live>>>,
     pub(super) processes: ProcessTargets,
+    pub(super) progress: ProgressWatch,
 }
 
 pub(super) struct Supervisor {
@@ -223,8 +225,9 @@ impl Supervisor {
                 continue;
             };
             facts.push(target_facts(plan, runtime, &model));
-            runtimes.extend(runtime_target(plan, runtime, &model));
-            plans.extend(probe_plans(plan, runtime, model));
+            let runtime_page = runtime_target(plan, runtime, &model);
+            plans.extend(probe_plans(plan, runtime, model, runtime_page.as_ref()));
+            runtimes.extend(runtime_page);
         }
         let shapes: Vec<_> = plans
             .iter()
@@ -239,6 +242,7 @@ impl Supervisor {
         self.informed.store.set_targets(facts);
         let processes = settings.targets.iter().map(process_target).collect();
         self.informed.processes.set(processes);
+        self.informed.progress.set(watched_targets(&plans));
         self.informed.roster.set(&labels, self.generation);
         self.informed.board.retain(&labels);
         self.informed
@@ -390,7 +394,9 @@ fn probe_plans(
     plan: &TargetPlan,
     runtime: &'static RuntimeSpec,
     model: Arc<str>,
+    runtime_page: Option<&RuntimeTarget>,
 ) -> impl Iterator<Item = ProbePlan> {
+    let residence = runtime_page.filter(|page| page.tells_residence()).cloned();
     let target = Arc::new(Target {
         settings: plan.settings.clone(),
         runtime,
@@ -400,5 +406,29 @@ fn probe_plans(
     plan.scenarios.iter().map(move |scenario| ProbePlan {
         probe: Arc::new(Probe::new(target.clone(), scenario.scenario.clone())),
         cadence: scenario.cadence.clone(),
+        limits: plan.limits,
+        wake: scenario.wake,
+        residence: residence.clone(),
     })
+}
+
+/// Every target of these plans, with the runs of all of its probes.
+fn watched_targets(plans: &[ProbePlan]) -> Vec<WatchedTarget> {
+    let mut watched: BTreeMap<&Arc<str>, WatchedTarget> = BTreeMap::new();
+    for plan in plans {
+        let labels = &plan.probe.labels;
+        let period = plan.cadence.schedule.typical_interval();
+        let target = watched
+            .entry(&labels.target)
+            .or_insert_with(|| WatchedTarget {
+                target: labels.target.clone(),
+                runtime: labels.runtime.clone(),
+                model: labels.model.clone(),
+                flights: Vec::new(),
+                period,
+            });
+        target.flights.push(plan.probe.flights.clone());
+        target.period = target.period.min(period);
+    }
+    watched.into_values().collect()
 }

@@ -12,6 +12,7 @@ mod defaults;
 mod environment;
 #[cfg(test)]
 mod golden;
+mod governor;
 mod instrument;
 mod objective;
 mod problem;
@@ -39,7 +40,7 @@ use crate::metrics::MetricsSettings;
 use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
 use crate::resource::runtime_metrics::{PageSource, RuntimeMetricsSettings};
 use crate::resource::{ProcessMatch, ResourceSettings};
-use crate::schedule::Cadence;
+use crate::schedule::{Cadence, Limits};
 use crate::slo::Objective;
 use crate::transport::Dialer;
 use problem::Findings;
@@ -115,6 +116,8 @@ pub struct TargetPlan {
     pub dialer: Dialer,
     /// How the processes that serve it are called; absent: they are found by their socket.
     pub process: Option<ProcessMatch>,
+    /// What probing may cost it.
+    pub limits: Limits,
     /// Where its runtime's own metrics are.
     pub runtime_page: PageSource,
     /// In the file's order. Never empty.
@@ -128,6 +131,8 @@ pub struct ScenarioPlan {
     pub scenario: Arc<Scenario>,
     /// When.
     pub cadence: Cadence,
+    /// Whether its runs may load a model.
+    pub wake: bool,
 }
 
 /// The text of a configuration file, for [`LoadInput::file`].

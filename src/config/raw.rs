@@ -140,6 +140,10 @@ pub struct RawScenario {
     /// `cold` opens a connection for every run, inside its TTFT; `warm` has one standing.
     #[schemars(extend("default" = "warm"))]
     pub connection: Option<RawTemperature>,
+    /// Whether runs may load a model that is not in memory, and keep it there. Without it a model that
+    /// the runtime unloads when idle (Ollama) is asked only after somebody else has used it, once.
+    #[schemars(extend("default" = false))]
+    pub wake: Option<bool>,
     /// Messages in, message out, or text in, text out.
     #[schemars(extend("default" = "chat"))]
     pub operation: Option<RawOperation>,
@@ -257,8 +261,40 @@ pub struct RawTarget {
     pub max_in_flight: Option<usize>,
     /// What its tokens cost, in USD per million.
     pub price: Option<RawPrice>,
+    /// What scheduled runs may take. Runs beyond it are skipped, and counted with the reason.
+    pub budget: Option<RawBudget>,
+    /// When the runtime has enough to do without probes. While it has, ever more ticks are skipped
+    /// between two runs, up to 16. Goes by the runtime's own metrics.
+    pub back_off: Option<RawBackOff>,
     /// Which processes serve it, where they are not found by the socket that listens at its URL.
     pub process: Option<RawProcess>,
+}
+
+/// See [`RawTarget::budget`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawBudget {
+    /// Tokens in and out within any 24 hours. Absent: no limit.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub tokens_per_day: Option<f64>,
+    /// US dollars within any 24 hours, by the target's `price`. Absent: no limit.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub usd_per_day: Option<f64>,
+    /// Share of the tokens that the runtime generates within an hour while others are served, such
+    /// as `1%`. Needs the runtime's own metrics. Absent: no limit.
+    pub share: Option<RatioText>,
+}
+
+/// See [`RawTarget::back_off`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a mapping")]
+pub struct RawBackOff {
+    /// More requests than this are being worked on. Absent: any number is fine.
+    #[schemars(extend("minimum" = 0))]
+    pub running_above: Option<f64>,
+    /// More requests than this are waiting.
+    #[schemars(extend("minimum" = 0, "default" = super::governor::WAITING_ABOVE))]
+    pub waiting_above: Option<f64>,
 }
 
 /// See [`RawTarget::price`].

@@ -77,6 +77,7 @@ fn scenario(
         workload,
         cache,
         connection,
+        wake,
         operation,
         stream,
         ..
@@ -130,6 +131,7 @@ fn scenario(
         .map(|(scenario, cadence)| ScenarioPlan {
             scenario: Arc::new(scenario),
             cadence,
+            wake: wake.unwrap_or(false),
         });
     NamedScenario {
         name,

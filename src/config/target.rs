@@ -4,7 +4,7 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, runtime_metrics, secret, trust};
+use super::{TargetPlan, credentials, defaults, governor, runtime_metrics, secret, trust};
 use crate::base::label;
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -84,6 +84,8 @@ fn target(
         metrics_url,
         max_in_flight,
         price: raw_price,
+        budget,
+        back_off,
         process,
         ..
     } = raw;
@@ -117,7 +119,10 @@ fn target(
         let key = format!("{place}.max_in_flight");
         context.refuse(&key, "leaves no run in flight", "write 1 or more");
     }
+    let priced = raw_price.is_some();
     let price = raw_price.and_then(|raw| price(place, raw, context));
+    let (budget, back_off) = (budget.unwrap_or_default(), back_off.unwrap_or_default());
+    let limits = governor::limits(place, budget, back_off, priced, context);
     let process = process.map(|raw| process_match(place, raw, context));
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
@@ -138,6 +143,7 @@ fn target(
         },
         dialer,
         process,
+        limits,
         runtime_page,
         scenarios: plans,
     });

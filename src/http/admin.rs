@@ -3,9 +3,10 @@
 use super::{Context, StatusView, status_page};
 use crate::base::build::VERSION;
 use crate::base::clock::wall_now;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Html;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// The process serves. Never depends on a target.
@@ -17,6 +18,26 @@ pub(super) async fn healthy() -> &'static str {
 /// a target, since a sidecar that is not ready takes its runtime out of its Service.
 pub(super) async fn ready() -> &'static str {
     "sonde is ready\n"
+}
+
+/// The verdict on a target's forward progress: 503 when a restart is good advice, so that it can be the
+/// liveness probe of the runtime's container.
+pub(super) async fn progress(
+    State(context): State<Context>,
+    Path(target): Path<String>,
+) -> (StatusCode, String) {
+    let Some(verdict) = context.progress.verdict(&target, Instant::now()) else {
+        let unknown = format!("there is no target `{target}`\nhint: /sd lists the targets\n");
+        return (StatusCode::NOT_FOUND, unknown);
+    };
+    let status = match verdict.wants_restart() {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::OK,
+    };
+    (
+        status,
+        format!("{}: {}\n", verdict.as_str(), verdict.meaning()),
+    )
 }
 
 /// Reads the configuration anew; the answer is what is wrong with it.

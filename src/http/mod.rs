@@ -14,7 +14,7 @@ pub use web_config::{WebConfigError, WebConfigState};
 
 use crate::metrics::Store;
 use crate::probe::{Probe, Prober};
-use crate::record::Board;
+use crate::record::{Board, ProgressWatch};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -50,6 +50,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// The last run of every probe.
     pub board: Arc<Board>,
+    /// Whether runtimes make progress.
+    pub progress: ProgressWatch,
     /// See [`Live`].
     pub live: Arc<RwLock<Arc<Live>>>,
     /// Asks the composition root to reload.
@@ -86,9 +88,10 @@ pub fn router(context: Context) -> Router {
         .route("/api/v1/probes", get(api::probes))
         .route("/-/reload", post(admin::reload).put(admin::reload))
         .layer(authorized)
-        // Kubernetes' probes carry no credentials, and these two tell nothing.
+        // Kubernetes' probes carry no credentials, and these tell next to nothing.
         .route("/-/healthy", get(admin::healthy))
         .route("/-/ready", get(admin::ready))
+        .route("/-/target/{name}/progress", get(admin::progress))
         .with_state(context)
 }
 

@@ -1,7 +1,9 @@
 //! Every family, once. Exposition, documentation, estimates and tests walk this list.
 
 use super::family::{FamilySpec, Kind};
-use super::{accounting, buckets, daemon, instrument, latency, resource, runtime, state, tokens};
+use super::{
+    accounting, buckets, daemon, instrument, latency, progress, resource, runtime, state, tokens,
+};
 use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
 use crate::transport::ClockKind;
@@ -18,6 +20,7 @@ pub fn catalogue() -> &'static [FamilySpec] {
             state::FAMILIES,
             daemon::FAMILIES,
             instrument::FAMILIES,
+            progress::FAMILIES,
             runtime::FAMILIES,
             resource::FAMILIES,
         ];

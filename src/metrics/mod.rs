@@ -10,6 +10,7 @@ mod family;
 mod histogram;
 mod instrument;
 mod latency;
+mod progress;
 mod resource;
 mod runtime;
 mod series;

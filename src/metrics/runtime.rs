@@ -133,6 +133,7 @@ mod tests {
             duration: Duration::from_millis(20),
             answered: Some(wall_now()),
             values: Quantity::ALL.iter().map(|of| (*of, 0.5)).collect(),
+            failed: None,
             failures: [(ScrapeFailure::Timeout, 3)].into(),
             since: wall_now(),
         }

@@ -9,7 +9,7 @@ use super::{catalogue, encode};
 use crate::base::clock::{unix_seconds, wall_now};
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::probe::Observation;
-use crate::record::{Sink, Tick};
+use crate::record::{ProgressWatch, Sink, Tick};
 use crate::resource::SamplerReport;
 use crate::resource::runtime_metrics::RuntimeReport;
 use crate::transport::ClockStatus;
@@ -76,6 +76,7 @@ pub struct State {
     pub(super) dropped_events: u64,
     pub(super) clocks: Option<ClockStatus>,
     pub(super) selftest: Option<SelftestState>,
+    pub(super) progress: ProgressWatch,
     settings: MetricsSettings,
 }
 
@@ -104,6 +105,7 @@ impl Store {
                 dropped_events: 0,
                 clocks: None,
                 selftest: None,
+                progress: ProgressWatch::default(),
                 settings,
             }),
         }
@@ -149,6 +151,11 @@ impl Store {
     /// Notes which clocks there are.
     pub fn set_clocks(&self, clocks: ClockStatus) {
         self.state.lock().clocks = Some(clocks);
+    }
+
+    /// Takes the verdicts on forward progress from there.
+    pub fn set_progress(&self, progress: ProgressWatch) {
+        self.state.lock().progress = progress;
     }
 
     /// Notes what a self-test found.

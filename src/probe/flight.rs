@@ -34,22 +34,6 @@ impl Flights {
         })
     }
 
-    /// A run in flight made up for tests: `ago` dispatched, and with its last token so long ago.
-    #[cfg(test)]
-    pub(crate) fn example(
-        now: Instant,
-        dispatched: Duration,
-        last_token: Option<Duration>,
-    ) -> Arc<Self> {
-        let base = now.checked_sub(Duration::from_secs(3600 * 24)).unwrap();
-        let nanos = |ago: Duration| (now - ago).duration_since(base).as_nanos() as u64;
-        Arc::new(Self {
-            base,
-            dispatched: AtomicU64::new(nanos(dispatched)),
-            last_token: AtomicU64::new(last_token.map_or(NONE, nanos)),
-        })
-    }
-
     /// A run begins; it ends with what is returned.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.last_token.store(NONE, Ordering::Relaxed);

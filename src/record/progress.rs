@@ -3,7 +3,7 @@
 
 use super::Sink;
 use crate::probe::{Flight, Flights, Observation, Outcome};
-use crate::resource::{RuntimeStates, Word};
+use crate::resource::{ProcessLook, RunMeter, RuntimeStates, Word};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +42,17 @@ impl Progress {
             Self::Stalled => "stalled",
             Self::Dead => "dead",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// The verdict in words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Idle => "it answers, and nobody waits",
+            Self::Busy => "it works; who waits will be served",
+            Self::Stalled => "a request gets nowhere, and no counter of the runtime moves",
+            Self::Dead => "nothing answers",
+            Self::Unknown => "not asked yet, or no evidence either way",
         }
     }
 
@@ -99,20 +110,59 @@ struct Record {
     last: Option<Sign>,
     /// How many runs in a row have ended with that sign.
     streak: u32,
+    work: Work,
 }
+
+/// The CPU time of the processes that serve a target, as evidence that they do something: a runtime that
+/// computes may have no time for its metrics.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    looked: Option<(Instant, ProcessLook)>,
+    /// The latest look at which they had worked.
+    seen: Option<Instant>,
+}
+
+impl Work {
+    fn look(&mut self, now: Instant, look: Option<ProcessLook>) {
+        let Some(look) = look else {
+            *self = Self::default();
+            return;
+        };
+        let Some((before, last)) = self.looked else {
+            self.looked = Some((now, look));
+            return;
+        };
+        let passed = now.saturating_duration_since(before);
+        if passed < LOOK_AGAIN {
+            return;
+        }
+        self.looked = Some((now, look));
+        let spent = look.cpu_seconds_since(&last);
+        if spent.is_some_and(|spent| spent > WORKING_CORES * passed.as_secs_f64()) {
+            self.seen = Some(now);
+        }
+    }
+}
+
+/// Cores in use from which on a runtime counts as working.
+const WORKING_CORES: f64 = 0.2;
+/// Between two looks at the CPU time, which comes in steps of 10 ms.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Watches every target. Clones share what is known.
 #[derive(Clone, Debug, Default)]
 pub struct ProgressWatch {
     states: RuntimeStates,
+    meter: RunMeter,
     records: Arc<Mutex<BTreeMap<Arc<str>, Record>>>,
 }
 
 impl ProgressWatch {
     /// Nobody is watched yet.
-    pub fn new(states: RuntimeStates) -> Self {
+    pub fn new(states: RuntimeStates, meter: RunMeter) -> Self {
         Self {
             states,
+            meter,
             records: Arc::default(),
         }
     }
@@ -123,11 +173,14 @@ impl ProgressWatch {
         let mut old = std::mem::take(&mut *records);
         for watched in targets {
             let before = old.remove(&watched.target);
-            let (last, streak) = before.map_or((None, 0), |r| (r.last, r.streak));
-            let record = Record {
-                watched,
-                last,
-                streak,
+            let record = match before {
+                Some(before) => Record { watched, ..before },
+                None => Record {
+                    watched,
+                    last: None,
+                    streak: 0,
+                    work: Work::default(),
+                },
             };
             records.insert(record.watched.target.clone(), record);
         }
@@ -135,9 +188,9 @@ impl ProgressWatch {
 
     /// The verdict on every target, in order of their names.
     pub fn verdicts(&self, now: Instant) -> Vec<(WatchedTarget, Progress)> {
-        let records = self.records.lock();
-        let judged = records.values().map(|record| {
-            let verdict = self.evidence(record).judge(now);
+        let mut records = self.records.lock();
+        let judged = records.values_mut().map(|record| {
+            let verdict = self.evidence(record, now).judge(now);
             (record.watched.clone(), verdict)
         });
         judged.collect()
@@ -145,18 +198,21 @@ impl ProgressWatch {
 
     /// The verdict on one target; absent if it is not watched.
     pub fn verdict(&self, target: &str, now: Instant) -> Option<Progress> {
-        let records = self.records.lock();
-        let record = records.get(target)?;
-        Some(self.evidence(record).judge(now))
+        let mut records = self.records.lock();
+        let record = records.get_mut(target)?;
+        Some(self.evidence(record, now).judge(now))
     }
 
-    fn evidence(&self, record: &Record) -> Evidence {
+    fn evidence(&self, record: &mut Record, now: Instant) -> Evidence {
+        let look = self.meter.look(&record.watched.target);
+        record.work.look(now, look);
         let flights = record.watched.flights.iter();
         Evidence {
             flights: flights.filter_map(|flights| flights.current()).collect(),
             last: record.last,
             streak: record.streak,
             word: self.states.word(&record.watched.target),
+            worked: record.work.seen,
             patience: record.watched.period.max(SHORTEST_PATIENCE),
         }
     }
@@ -187,6 +243,8 @@ struct Evidence {
     last: Option<Sign>,
     streak: u32,
     word: Option<Word>,
+    /// When its processes were last seen at work.
+    worked: Option<Instant>,
     /// How long nothing may happen.
     patience: Duration,
 }
@@ -204,6 +262,7 @@ impl Evidence {
             ),
             _ => (false, false, false),
         };
+        let moving = moving || self.worked.is_some_and(recent);
         let speechless = match &self.word {
             Some(Word::Silent { since }) => !recent(*since),
             _ => false,

@@ -129,6 +129,11 @@ impl RuntimeStates {
             .insert(target.clone(), Word::Silent { since });
     }
 
+    /// Nothing is known of the target any more.
+    pub fn forget(&self, target: &str) {
+        self.0.write().remove(target);
+    }
+
     /// Forgets every target but these.
     pub fn retain(&self, wanted: impl Fn(&str) -> bool) {
         self.0.write().retain(|target, _| wanted(target));

@@ -10,6 +10,7 @@ mod cron;
 mod every;
 mod field;
 mod governor;
+mod launch;
 mod offset;
 #[cfg(test)]
 mod oracle;

@@ -2,12 +2,16 @@
 //! accounts for every tick.
 
 use super::Schedule;
+use super::governor::{Governor, Limits};
+use super::launch::Launch;
 use super::offset::{default_spread, stable_offset};
 use crate::base::clock::wall_now;
 use crate::base::label::ProbeLabels;
 use crate::base::shutdown::Shutdown;
 use crate::probe::{Probe, Prober, RunContext, Trigger};
-use crate::record::{MissReason, Recorder, SkipReason, Tick};
+use crate::record::{Recorder, SkipReason, Tick};
+use crate::resource::RuntimeStates;
+use crate::resource::runtime_metrics::RuntimeTarget;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,6 +60,12 @@ pub struct ProbePlan {
     pub probe: Arc<Probe>,
     /// When.
     pub cadence: Cadence,
+    /// What probing may cost the target.
+    pub limits: Limits,
+    /// Whether runs may load a model, and keep it.
+    pub wake: bool,
+    /// Who tells whether the model is in memory, where the runtime unloads it when idle.
+    pub residence: Option<RuntimeTarget>,
 }
 
 impl ProbePlan {
@@ -67,6 +77,11 @@ impl ProbePlan {
             && a.target.dialer.same_files(&b.target.dialer)
             && a.scenario.settings == b.scenario.settings
             && self.cadence == other.cadence
+            && self.wake == other.wake
+            && match (&self.residence, &other.residence) {
+                (Some(a), Some(b)) => a.is_same(b),
+                (a, b) => a.is_none() && b.is_none(),
+            }
     }
 }
 
@@ -78,6 +93,8 @@ pub struct Fleet {
     runtime: Handle,
     running: HashMap<ProbeLabels, Running>,
     permits: HashMap<Arc<str>, (usize, Arc<Semaphore>)>,
+    governors: HashMap<Arc<str>, Arc<Governor>>,
+    states: RuntimeStates,
     generation: u64,
 }
 
@@ -87,9 +104,17 @@ struct Running {
 }
 
 impl Fleet {
-    /// An idle fleet whose tasks run on `runtime`.
-    pub fn new(prober: Prober, recorder: Recorder, shutdown: Shutdown, runtime: Handle) -> Self {
+    /// An idle fleet whose tasks run on `runtime`. `states`: what the targets' runtimes say.
+    pub fn new(
+        prober: Prober,
+        recorder: Recorder,
+        shutdown: Shutdown,
+        runtime: Handle,
+        states: RuntimeStates,
+    ) -> Self {
         Self {
+            states,
+            governors: HashMap::new(),
             prober,
             recorder,
             shutdown,
@@ -108,9 +133,11 @@ impl Fleet {
         let named =
             |target: &Arc<str>| plans.iter().any(|plan| plan.probe.labels.target == *target);
         self.permits.retain(|target, _| named(target));
+        self.governors.retain(|target, _| named(target));
         let mut old = std::mem::take(&mut self.running);
         for plan in plans {
             let labels = plan.probe.labels.clone();
+            self.governor_of(&plan);
             let kept = match old.remove(&labels) {
                 Some(running) if running.plan.same_as(&plan) => running,
                 replaced => {
@@ -149,12 +176,23 @@ impl Fleet {
             recorder: self.recorder.of_generation(self.generation),
             shutdown: self.shutdown.clone(),
             permits: self.permits_of(&plan.probe),
+            governor: self.governor_of(&plan),
+            states: self.states.clone(),
             stop: stop.clone(),
         };
         self.shutdown
             .tracker()
             .spawn_on(ticker.run(), &self.runtime);
         Running { plan, stop }
+    }
+
+    /// The target's governor, with the limits that it has now. What was spent stays spent.
+    fn governor_of(&mut self, plan: &ProbePlan) -> Arc<Governor> {
+        let fresh = || Governor::new(plan.limits, Instant::now());
+        let target = plan.probe.labels.target.clone();
+        let governor = self.governors.entry(target).or_insert_with(fresh);
+        governor.set_limits(plan.limits);
+        governor.clone()
     }
 
     /// The target's permits, as many as it has now. Runs in flight keep theirs.
@@ -197,6 +235,8 @@ struct Ticker {
     recorder: Recorder,
     shutdown: Shutdown,
     permits: Arc<Semaphore>,
+    governor: Arc<Governor>,
+    states: RuntimeStates,
     stop: CancellationToken,
 }
 
@@ -287,82 +327,16 @@ impl Ticker {
             tokio::time::Instant::from_std(now + wait)
         });
         let launch = Launch {
-            probe: self.plan.probe.clone(),
+            plan: self.plan.clone(),
             prober: self.prober.clone(),
             recorder: self.recorder.clone(),
             permits: self.permits.clone(),
+            governor: self.governor.clone(),
+            states: self.states.clone(),
             context,
             stop: self.stop.clone(),
         };
         self.shutdown.tracker().spawn(launch.run(give_up))
-    }
-}
-
-/// One tick on its way to a run.
-struct Launch {
-    probe: Arc<Probe>,
-    prober: Prober,
-    recorder: Recorder,
-    permits: Arc<Semaphore>,
-    context: RunContext,
-    stop: CancellationToken,
-}
-
-impl Launch {
-    async fn run(self, give_up: Option<tokio::time::Instant>) {
-        let labels = &self.probe.labels;
-        let busy = async {
-            match give_up {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let permit = tokio::select! {
-            biased;
-            permit = self.permits.acquire() => permit,
-            () = self.context.cancel.cancelled() => {
-                self.recorder.tick(labels, Tick::Missed(MissReason::Shutdown));
-                return;
-            }
-            () = self.stop.cancelled() => {
-                self.recorder.tick(labels, Tick::Missed(MissReason::Reload));
-                return;
-            }
-            () = busy => {
-                self.recorder.tick(labels, Tick::Skipped(SkipReason::TargetBusy));
-                return;
-            }
-        };
-        let guard = RunGuard {
-            launch: &self,
-            done: false,
-        };
-        let observation = self.prober.run(&self.probe, self.context.clone()).await;
-        guard.finish(observation);
-        drop(permit);
-    }
-}
-
-/// Sees to it that a run leaves exactly one observation, even when it is dropped or panics.
-struct RunGuard<'a> {
-    launch: &'a Launch,
-    done: bool,
-}
-
-impl RunGuard<'_> {
-    fn finish(mut self, observation: crate::probe::Observation) {
-        self.done = true;
-        self.launch.recorder.observe(Arc::new(observation));
-    }
-}
-
-impl Drop for RunGuard<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            let launch = self.launch;
-            let observation = launch.prober.aborted(&launch.probe, &launch.context);
-            launch.recorder.observe(Arc::new(observation));
-        }
     }
 }
 
@@ -410,12 +384,17 @@ mod tests {
                     schedule: Schedule::parse(schedule, &TimeZone::UTC).unwrap(),
                     offset: Some(Duration::ZERO),
                 },
+                limits: Limits::default(),
+                wake: false,
+                residence: None,
             },
             offset: Duration::ZERO,
             prober: Prober::default(),
             recorder,
             shutdown: Shutdown::new(),
             permits: Arc::new(Semaphore::new(1)),
+            governor: Governor::new(Limits::default(), Instant::now()),
+            states: RuntimeStates::default(),
             stop: CancellationToken::new(),
         };
         let first = wall_now().checked_sub(ago).unwrap();

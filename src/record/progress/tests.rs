@@ -51,6 +51,7 @@ impl Scene {
                 },
                 last: None,
                 streak: 0,
+                work: Work::default(),
             },
             states: RuntimeStates::default(),
             flight: None,
@@ -77,6 +78,7 @@ impl Scene {
             last: self.record.last,
             streak: self.record.streak,
             word: self.states.word("t"),
+            worked: None,
             patience: PERIOD,
         };
         let verdict = evidence.judge(self.now);
@@ -233,6 +235,7 @@ fn without_a_word_of_the_runtime_a_long_wait_is_no_death() {
         last,
         streak,
         word: None,
+        worked: None,
         patience: PERIOD,
     };
     assert_eq!(
@@ -253,7 +256,7 @@ fn without_a_word_of_the_runtime_a_long_wait_is_no_death() {
 #[test]
 fn runs_that_say_nothing_of_the_runtime_change_no_verdict() {
     let probe = Probe::example();
-    let watch = ProgressWatch::new(RuntimeStates::default());
+    let watch = ProgressWatch::new(RuntimeStates::default(), RunMeter::default());
     watch.set(vec![WatchedTarget {
         target: probe.labels.target.clone(),
         runtime: probe.labels.runtime.clone(),

@@ -60,6 +60,14 @@ impl ScrapeFailure {
         Self::Malformed,
     ];
 
+    /// Whether nothing was heard of the runtime at all.
+    pub fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::Dns | Self::Refused | Self::Timeout | Self::Closed
+        )
+    }
+
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -26,6 +26,8 @@ pub struct RuntimeReport {
     pub answered: Option<Timestamp>,
     /// What it told the last time: empty after a failure, never the last good values.
     pub values: BTreeMap<Quantity, f64>,
+    /// Why the last scrape failed, if it did.
+    pub failed: Option<ScrapeFailure>,
     /// Failed scrapes so far, by reason.
     pub failures: BTreeMap<ScrapeFailure, u64>,
     /// Since when these are counted.
@@ -81,6 +83,7 @@ impl Scraper {
                 duration: Duration::ZERO,
                 answered: None,
                 values: BTreeMap::new(),
+                failed: None,
                 failures: BTreeMap::new(),
                 since: wall_now(),
             },
@@ -97,6 +100,7 @@ impl Scraper {
         report.up = answer.is_ok();
         report.supported = true;
         report.values.clear();
+        report.failed = None;
         match answer {
             Ok(look) => {
                 report.answered = Some(wall_now());
@@ -141,6 +145,7 @@ impl Scraper {
     fn fails(&mut self, error: &ScrapeError) {
         let failure = error.failure();
         *self.report.failures.entry(failure).or_default() += 1;
+        self.report.failed = Some(failure);
         if self.condition != Condition::Failing(failure) {
             let target = &*self.report.labels.target;
             tracing::warn!(target, "the runtime's own metrics cannot be read: {error}");

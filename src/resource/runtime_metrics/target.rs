@@ -3,8 +3,10 @@
 use super::fetch::{ScrapeError, fetch};
 use super::page::Reader;
 use super::{Look, dialects};
+use crate::resource::RuntimeState;
 use crate::transport::{Dialer, Endpoint};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Where a page is.
 #[derive(Clone, Debug)]
@@ -99,6 +101,11 @@ impl RuntimeTarget {
         self.promised
     }
 
+    /// Whether the page tells if the model is in memory, and until when.
+    pub fn tells_residence(&self) -> bool {
+        &*self.labels.runtime == "ollama"
+    }
+
     /// Where the page is, in words.
     pub(super) fn place(&self) -> String {
         format!("{}{}", self.address.endpoint.url(), self.address.path)
@@ -112,6 +119,13 @@ impl RuntimeTarget {
             && ours.endpoint == theirs.endpoint
             && ours.path == theirs.path
             && ours.dialer.same_files(&theirs.dialer)
+    }
+
+    /// What the runtime says of itself now. Absent where it does not answer.
+    pub async fn state(&self) -> Option<RuntimeState> {
+        let taken = Instant::now();
+        let look = self.look().await.ok()?;
+        Some(look.state(taken))
     }
 
     /// One look.

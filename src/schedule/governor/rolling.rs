@@ -50,13 +50,6 @@ impl Rolling {
         }
         self.amounts.iter().map(|(_, amount)| amount).sum()
     }
-
-    /// When, after `now`, the oldest amount stops counting; absent when there is none.
-    pub(super) fn relief(&self) -> Option<Instant> {
-        let (oldest, _) = self.amounts.front()?;
-        let slots = u32::try_from(oldest.checked_add(SLOTS + 1)?).ok()?;
-        self.base.checked_add(self.slot.checked_mul(slots)?)
-    }
 }
 
 #[cfg(test)]
@@ -72,7 +65,6 @@ mod tests {
         let slot = rolling.slot(start + Duration::from_millis(1500));
         rolling.add(slot, 5.0);
         assert_eq!(rolling.sum(start + Duration::from_secs(97)), 5.0);
-        assert_eq!(rolling.relief(), Some(start + Duration::from_secs(98)));
         assert_eq!(rolling.sum(start + Duration::from_secs(98)), 0.0);
     }
 
