@@ -100,7 +100,8 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
 
 #[cfg(test)]
 mod tests {
-    use crate::metrics::{Format, MetricsSettings, Store};
+    use crate::metrics::encode::Format;
+    use crate::metrics::{MetricsSettings, Store};
     use crate::resource::{Reading, SamplerReport};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
