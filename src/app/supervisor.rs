@@ -240,7 +240,9 @@ impl Supervisor {
         self.informed.store.configure(settings.metrics.clone());
         self.informed.store.retain_probes(shapes);
         self.informed.store.set_targets(facts);
-        let processes = settings.targets.iter().map(process_target).collect();
+        let processes: Vec<_> = settings.targets.iter().map(process_target).collect();
+        let names = processes.iter().map(|process| process.name.clone());
+        self.informed.store.retain_readings(names.collect());
         self.informed.processes.set(processes);
         self.informed.progress.set(watched_targets(&plans));
         self.informed.roster.set(&labels, self.generation);

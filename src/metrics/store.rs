@@ -10,8 +10,8 @@ use crate::base::clock::{unix_seconds, wall_now};
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::probe::Observation;
 use crate::record::{ProgressWatch, Sink, Tick};
-use crate::resource::SamplerReport;
 use crate::resource::runtime_metrics::RuntimeReport;
+use crate::resource::{Reading, SamplerReport};
 use crate::transport::ClockStatus;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -72,6 +72,8 @@ pub struct State {
     pub(super) samplers: Vec<(SamplerReport, f64)>,
     /// What each target's runtime said of itself, by target.
     pub(super) runtimes: BTreeMap<Arc<str>, RuntimeReport>,
+    /// Whose readings are wanted; absent: everybody's.
+    sampled: Option<Vec<Arc<str>>>,
     pub(super) reload: ReloadState,
     pub(super) dropped_events: u64,
     pub(super) clocks: Option<ClockStatus>,
@@ -98,6 +100,7 @@ impl Store {
                 targets: Vec::new(),
                 samplers: Vec::new(),
                 runtimes: BTreeMap::new(),
+                sampled: None,
                 reload: ReloadState {
                     successful: true,
                     last_success: now,
@@ -148,6 +151,14 @@ impl Store {
         self.state.lock().targets = targets;
     }
 
+    /// Has the samplers' readings of every other target end at once: a sampler may have begun to look at
+    /// them before it heard.
+    pub fn retain_readings(&self, targets: Vec<Arc<str>>) {
+        let mut state = self.state.lock();
+        state.sampled = Some(targets);
+        state.end_readings();
+    }
+
     /// Notes which clocks there are.
     pub fn set_clocks(&self, clocks: ClockStatus) {
         self.state.lock().clocks = Some(clocks);
@@ -180,7 +191,9 @@ impl Store {
             (report, taken)
         });
         let dated = dated.collect();
-        self.state.lock().samplers = dated;
+        let mut state = self.state.lock();
+        state.samplers = dated;
+        state.end_readings();
     }
 
     /// Replaces what a target's runtime said of itself.
@@ -236,6 +249,21 @@ impl Sink for Store {
 }
 
 impl State {
+    fn end_readings(&mut self) {
+        let Some(targets) = &self.sampled else {
+            return;
+        };
+        let is_wanted = |reading: &Reading| {
+            let mut labels = reading.labels.iter();
+            labels.all(|(name, value)| {
+                *name != "target" || value.is_empty() || targets.iter().any(|one| **one == **value)
+            })
+        };
+        for (report, _) in &mut self.samplers {
+            report.readings.retain(is_wanted);
+        }
+    }
+
     pub(super) fn reload_success_seconds(&self) -> f64 {
         unix_seconds(self.reload.last_success)
     }

@@ -47,14 +47,11 @@ impl Holders {
             return holders;
         }
         for pid in table.pids() {
-            match sockets(&table.dir(pid).join("fd"), wanted) {
-                Ok(inodes) => {
-                    for inode in inodes {
-                        holders.by_inode.entry(inode).or_default().push(pid);
-                    }
-                }
-                Err(unread) => holders.some_refused |= unread == Unread::Refused,
-            }
+            let folder = table.dir(pid).join("fd");
+            let found = sockets(&folder, wanted, |inode| {
+                holders.by_inode.entry(inode).or_default().push(pid);
+            });
+            holders.some_refused |= found == Err(Unread::Refused);
         }
         holders
     }
@@ -144,16 +141,29 @@ fn server(mut roots: Vec<Pid>, table: &ProcessTable) -> Option<Server> {
     Some(Server { root, roots })
 }
 
-/// Which of the wanted sockets are among the open files of `folder`.
-fn sockets(folder: &Path, wanted: &HashSet<u64>) -> Result<Vec<u64>, Unread> {
-    let inode = |entry: std::fs::DirEntry| {
-        let link = std::fs::read_link(entry.path()).ok()?;
-        let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-        inode.parse().ok()
-    };
-    let open = std::fs::read_dir(folder)?.flatten();
-    let sockets = open.filter_map(inode);
-    Ok(sockets.filter(|inode| wanted.contains(inode)).collect())
+/// Tells which of the wanted sockets are among the open files of `folder`. That they may be listed does
+/// not mean that it may be seen what they are.
+fn sockets(folder: &Path, wanted: &HashSet<u64>, mut found: impl FnMut(u64)) -> Result<(), Unread> {
+    let mut refused = false;
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        match std::fs::read_link(entry.path()) {
+            Ok(link) => {
+                let inode = inode(&link).filter(|inode| wanted.contains(inode));
+                inode.into_iter().for_each(&mut found);
+            }
+            Err(error) => refused |= Unread::from(error) == Unread::Refused,
+        }
+    }
+    match refused {
+        true => Err(Unread::Refused),
+        false => Ok(()),
+    }
+}
+
+/// Reads `socket:[551]`.
+fn inode(link: &Path) -> Option<u64> {
+    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    inode.parse().ok()
 }
 
 #[cfg(test)]
@@ -185,6 +195,18 @@ mod tests {
         assert_eq!(roots(&tree, &[80]), Some(vec![5]));
         assert_eq!(roots(&tree, &[80, 81]), Some(vec![5, 7]), "a shared port");
         assert_eq!(roots(&tree, &[82]), None);
+    }
+
+    #[test]
+    fn files_that_may_not_be_seen_are_told_from_files_that_are_none() {
+        let tree = Tree::new();
+        tree.process(5, 1, "server", 0.0);
+        tree.socket(5, 80);
+        let holders = || Holders::of(&HashSet::from([81]), &table(&tree));
+        assert!(!holders().some_refused);
+        // What is no link cannot be read as one, by the tests' root neither.
+        tree.write("proc/5/fd/7", "");
+        assert!(holders().some_refused);
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Process {
             if let Some(tracked) = self.tracked.get_mut(index) {
                 let server = holders.server(&tracked.inodes, &self.table);
                 if server.is_none() && !tracked.inodes.is_empty() && holders.some_refused {
-                    *tracked.refused.entry("fd").or_default() += 1;
+                    tracked.holder_is_hidden();
                 }
                 tracked.is_served_by(server, &self.table);
             }
@@ -211,6 +211,18 @@ impl Tracked {
     /// Whether there is anything to look for.
     fn is_here(&self) -> bool {
         !self.addresses.is_empty() || self.target.process.is_some()
+    }
+
+    fn holder_is_hidden(&mut self) {
+        let count = self.refused.entry("fd").or_default();
+        *count += 1;
+        if *count == 1 {
+            tracing::info!(
+                target = %self.target.name,
+                "somebody listens for the target whose open files may not be seen; \
+                 say in `targets[].process` how the process is called"
+            );
+        }
     }
 
     fn notice_end(&mut self, table: &ProcessTable) {

@@ -2,7 +2,7 @@
 //! end.
 
 use super::ResourceSettings;
-use super::process_table::{ProcessKey, Stat};
+use super::process_table::{ProcessKey, Stat, TICKS_PER_SECOND};
 use super::process_targets::{ProcessTargets, ProcessTree};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,8 @@ impl ProcessLook {
     /// CPU seconds from the look `before` to this one, in steps of 10 ms. Absent where the process was
     /// restarted between, or a child ended that nobody waited for.
     pub fn cpu_seconds_since(&self, before: &Self) -> Option<f64> {
-        let spent = self.cpu_seconds - before.cpu_seconds;
+        let ticks = (self.cpu_seconds - before.cpu_seconds) * TICKS_PER_SECOND;
+        let spent = ticks.round() / TICKS_PER_SECOND;
         (self.root == before.root && spent >= 0.0).then_some(spent)
     }
 

@@ -244,10 +244,12 @@ async fn a_targets_processes_are_exposed_and_what_runs_take_of_them() {
     // Its series end with the target.
     std::fs::write(&daemon.file, config(&[("b", &server)])).unwrap();
     assert_eq!(daemon.reload().await.0, StatusCode::OK);
-    eventually("the series of the new target alone", async || {
+    let left = daemon.get("/metrics").await;
+    assert!(!left.contains("target=\"a\""), "{left}");
+    eventually("the series of the new target", async || {
         let metrics = daemon.metrics().await;
-        let of = |label: &str| sum(&metrics, "llm_resource_sampler_info", &[label]);
-        (of("target=\"a\"") == 0.0 && of("target=\"b\"") == 1.0).then_some(())
+        let info = sum(&metrics, "llm_resource_sampler_info", &["target=\"b\""]);
+        (info == 1.0).then_some(())
     })
     .await;
     daemon.stop().await;

@@ -144,7 +144,7 @@ fn a_busy_child() {
                 let mut hash = seed;
                 while began.elapsed() < Duration::from_millis(1500) {
                     for _ in 0..10_000 {
-                        hash = std::hint::black_box(hash) * 31 + 7_u64 & 0xFFFF_FFFF;
+                        hash = (std::hint::black_box(hash) * 31 + 7_u64) & 0xFFFF_FFFF;
                     }
                 }
             })
