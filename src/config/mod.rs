@@ -17,6 +17,7 @@ mod objective;
 mod problem;
 mod raw;
 mod resolve;
+mod resources;
 mod scalar;
 mod scenario;
 mod schema;

@@ -158,20 +158,26 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     if secret::literal_reference(&key, url, context) {
         return None;
     }
+    let endpoint = parse_url(&key, url, context)?;
+    let added = API_PATHS
+        .iter()
+        .find(|path| endpoint.base_path.ends_with(*path));
+    let Some(path) = added else {
+        return Some(endpoint);
+    };
+    let rule = format!("ends with `{path}`, which Sonde adds itself");
+    let short = endpoint.url();
+    let short = short.strip_suffix(path).unwrap_or(&short);
+    let problem = Problem::new(key, rule, format!("write `{short}`"));
+    context.findings.add(problem.found(url));
+    None
+}
+
+/// A URL as typed at this key.
+pub(super) fn parse_url(key: &str, url: &str, context: &mut Context<'_>) -> Option<Endpoint> {
     let bare = !url.contains("://");
     let problem = match Endpoint::parse(url) {
-        Ok(endpoint) => match API_PATHS
-            .iter()
-            .find(|path| endpoint.base_path.ends_with(*path))
-        {
-            None => return Some(endpoint),
-            Some(path) => {
-                let rule = format!("ends with `{path}`, which Sonde adds itself");
-                let short = endpoint.url();
-                let short = short.strip_suffix(path).unwrap_or(&short);
-                Problem::new(key, rule, format!("write `{short}`"))
-            }
-        },
+        Ok(endpoint) => return Some(endpoint),
         Err(_) if bare => {
             let guess = format!("http://{url}");
             let remedy = match Endpoint::parse(&guess) {

@@ -5,17 +5,21 @@
 //! library (sysinfo has fixed roots, and neither working set, throttling nor the tightest of nested
 //! limits): both roots can then be a host's, mounted elsewhere, or a test's tree; nothing is kept
 //! between samples but the last CPU counter; and no list of processes is ever held. Without
-//! `/proc` (not Linux) those two samplers are unsupported. GPUs come from NVML.
+//! `/proc` (not Linux) those two samplers are unsupported. GPUs come from NVML, from
+//! dcgm-exporter, or, AMD's, from sysfs.
 //!
 //! Three answers are kept apart: readings, [`SampleError::Unsupported`] (this machine has no such
 //! thing) and [`SampleError::Failed`] (it has, and it did not answer). A value that is not known
 //! is absent, never 0 and never the last good one.
 
+mod amdgpu;
 mod cgroup;
 mod container;
 mod cpu;
+mod dcgm;
+mod device;
 mod drive;
-#[cfg_attr(not(test), expect(dead_code, reason = "its readers are on their way"))]
+mod energy;
 pub(crate) mod exposition;
 pub mod families;
 #[cfg(test)]
@@ -26,9 +30,12 @@ mod node;
 mod nvml;
 mod runtime_state;
 mod samplers;
+mod scrape;
 mod throttle;
 
+pub use dcgm::{DcgmSettings, PodFilter};
 pub use drive::{HUNG_AFTER, SHORTEST_INTERVAL, run};
+pub use energy::{ENERGY_MEMORY, EnergyBoard};
 pub use runtime_state::{RuntimeState, RuntimeStates};
 pub use samplers::{SamplerReport, Samplers, UNSUPPORTED_RETRY};
 pub use throttle::ThrottleMeter;
@@ -110,8 +117,20 @@ pub const SAMPLERS: &[SamplerSpec] = &[
     SamplerSpec {
         name: "gpu",
         summary: "NVIDIA GPUs, from NVML",
-        families: gpu::FAMILIES,
+        families: device::FAMILIES,
         build: |settings| Box::new(gpu::Gpu::nvml(settings)),
+    },
+    SamplerSpec {
+        name: "dcgm",
+        summary: "NVIDIA GPUs, from dcgm-exporter's page",
+        families: device::FAMILIES,
+        build: |settings| Box::new(dcgm::Dcgm::new(settings)),
+    },
+    SamplerSpec {
+        name: "amdgpu",
+        summary: "AMD GPUs, from `/sys/class/drm`",
+        families: device::FAMILIES,
+        build: |settings| Box::new(amdgpu::AmdGpu::new(settings)),
     },
 ];
 
@@ -183,8 +202,12 @@ pub struct ResourceSettings {
     pub proc_root: PathBuf,
     /// Where sysfs is mounted; control groups are looked for below it.
     pub sys_root: PathBuf,
+    /// Whether NVML is asked. Beside dcgm-exporter it would tell of the same GPUs twice.
+    pub nvml: bool,
     /// The NVML library, where it is not in one of the usual places.
     pub nvml_library: Option<PathBuf>,
+    /// The dcgm-exporter to be asked; absent: none.
+    pub dcgm: Option<DcgmSettings>,
 }
 
 impl Default for ResourceSettings {
@@ -194,7 +217,9 @@ impl Default for ResourceSettings {
             interval: DEFAULT_INTERVAL,
             proc_root: PathBuf::from("/proc"),
             sys_root: PathBuf::from("/sys"),
+            nvml: true,
             nvml_library: None,
+            dcgm: None,
         }
     }
 }
