@@ -78,7 +78,12 @@ fn dcgm(
         (None, None) => own_pod(context.environment),
     };
     Some(DcgmSettings {
-        endpoint: parse_url("resources.dcgm_url", url, context)?,
+        endpoint: parse_url(
+            "resources.dcgm_url",
+            url,
+            "name the page alone; dcgm-exporter asks for no credentials",
+            context,
+        )?,
         gpus: gpus.unwrap_or_default(),
         pod,
     })

@@ -158,7 +158,8 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     if secret::literal_reference(&key, url, context) {
         return None;
     }
-    let endpoint = parse_url(&key, url, context)?;
+    let elsewhere = "credentials go into `auth`, extra fields into a scenario's `body`";
+    let endpoint = parse_url(&key, url, elsewhere, context)?;
     let added = API_PATHS
         .iter()
         .find(|path| endpoint.base_path.ends_with(*path));
@@ -173,8 +174,13 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     None
 }
 
-/// A URL as typed at this key.
-pub(super) fn parse_url(key: &str, url: &str, context: &mut Context<'_>) -> Option<Endpoint> {
+/// A URL as typed at this key; `elsewhere` says where what it may not carry belongs.
+pub(super) fn parse_url(
+    key: &str,
+    url: &str,
+    elsewhere: &str,
+    context: &mut Context<'_>,
+) -> Option<Endpoint> {
     let bare = !url.contains("://");
     let problem = match Endpoint::parse(url) {
         Ok(endpoint) => return Some(endpoint),
@@ -196,11 +202,7 @@ pub(super) fn parse_url(key: &str, url: &str, context: &mut Context<'_>) -> Opti
         }
         Err(EndpointError::Extra) => {
             let rule = "has a user name, a query or a fragment";
-            Problem::new(
-                key,
-                rule,
-                "credentials go into `auth`, extra fields into a scenario's `body`",
-            )
+            Problem::new(key, rule, elsewhere)
         }
     };
     context.findings.add(problem.found(url));

@@ -167,10 +167,18 @@ impl Track {
         if taken <= self.seen && !first {
             return;
         }
-        let gap = taken.saturating_duration_since(self.seen);
         self.seen = taken;
-        if self.begins_anew(look, gap, longest_gap) {
-            self.samples.clear();
+        if let Some(last) = self.samples.back() {
+            let near = taken.saturating_duration_since(last.taken) <= longest_gap;
+            match look.counter {
+                // It began anew, or there was none before.
+                Some(counter) if !last.counted || counter < last.joules => self.samples.clear(),
+                Some(_) => {}
+                // A counter that could not be read this once will tell what it missed.
+                None if last.counted && near => return,
+                None if last.counted || !near => self.samples.clear(),
+                None => {}
+            }
         }
         let last = self.samples.back().copied();
         let joules = match (look.counter, look.watts, last) {
@@ -191,18 +199,6 @@ impl Track {
         });
         while (self.samples.front()).is_some_and(|oldest| oldest.taken + ENERGY_MEMORY < taken) {
             self.samples.pop_front();
-        }
-    }
-
-    /// Whether what was before cannot be continued: the counter began anew, came or went, or the
-    /// power in between is unknown.
-    fn begins_anew(&self, look: Look, gap: Duration, longest_gap: Duration) -> bool {
-        let Some(last) = self.samples.back() else {
-            return false;
-        };
-        match look.counter {
-            Some(counter) => !last.counted || counter < last.joules,
-            None => last.counted || gap > longest_gap,
         }
     }
 
@@ -304,7 +300,8 @@ mod tests {
         assert_eq!(machine.between(0.5, 1.5), Some(200.0));
         assert_eq!(machine.between(1.0, 1.0), Some(0.0));
         assert_eq!(machine.board.joules_at(machine.at(2.0)), Some(1400.0));
-        assert_eq!(machine.between(-0.1, 1.0), None, "before the first sample");
+        let before = machine.start.checked_sub(SECOND).unwrap();
+        assert_eq!(machine.board.joules_between(before, machine.at(1.0)), None);
         assert_eq!(machine.between(1.0, 0.5), None, "backwards");
     }
 
@@ -332,6 +329,23 @@ mod tests {
         machine.look(10.0, &[("a", None, Some(50.0))]);
         assert_eq!(machine.between(0.0, 10.0), None, "who knows, in between");
         assert_eq!(machine.between(9.0, 10.0), Some(50.0));
+    }
+
+    #[test]
+    fn a_counter_or_a_power_that_could_not_be_read_once_is_forgiven_but_not_for_long() {
+        let machine = Machine::new();
+        let both = |seconds: f64, counter: Option<f64>, watts: Option<f64>| {
+            machine.look(seconds, &[("a", counter, Some(100.0)), ("b", None, watts)]);
+        };
+        both(0.0, Some(0.0), Some(50.0));
+        both(1.0, None, None);
+        both(2.0, Some(200.0), Some(50.0));
+        assert_eq!(machine.between(0.0, 2.0), Some(300.0));
+        for seconds in [3.0, 4.0, 5.0, 6.0] {
+            both(seconds, Some(100.0 * seconds), None);
+        }
+        both(7.0, Some(700.0), Some(50.0));
+        assert_eq!(machine.between(2.0, 7.0), None);
     }
 
     #[test]

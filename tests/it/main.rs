@@ -9,6 +9,7 @@
 mod architecture;
 mod daemon;
 mod documents;
+mod nvml;
 mod outcomes;
 mod selftest;
 mod simulate;
