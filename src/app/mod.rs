@@ -16,7 +16,7 @@ use crate::http::{self, Context, Listener, WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::Prober;
 use crate::record::{self, Board, ProgressWatch, Roster, Sink, Transitions};
-use crate::resource::{self, ProcessTargets, RunMeter, RuntimeStates, Samplers};
+use crate::resource::{self, EnergyBoard, ProcessTargets, RunMeter, RuntimeStates, Samplers};
 use crate::schedule::Fleet;
 use crate::selftest::ProberThread;
 use crate::transport::{ClockChoice, ClockStatus};
@@ -91,8 +91,10 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let shutdown = options.shutdown.clone();
     let io = IoThread::start()?;
     let processes = ProcessTargets::default();
+    let energy = EnergyBoard::new(settings.resources.interval);
     let prober = Prober {
         meter: RunMeter::new(&settings.resources, processes.clone()),
+        energy: Some(energy.clone()),
         ..Prober::new(settings.instrument, io.wakeups())
     };
     let clocks = prober.clocks.status();
@@ -135,7 +137,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     };
     let address = start_http(&settings, context, &shutdown).await?;
     tracing::info!(%address, version = VERSION, "sonde listens");
-    start_samplers(&settings, &processes, &store, &shutdown);
+    start_samplers(&settings, &processes, energy, &store, &shutdown);
     if let Some(cadence) = settings.selftest.clone() {
         let thread = ProberThread {
             handle: io.handle(),
@@ -231,6 +233,7 @@ async fn start_http(
 fn start_samplers(
     settings: &Settings,
     processes: &ProcessTargets,
+    energy: EnergyBoard,
     store: &Arc<Store>,
     shutdown: &Shutdown,
 ) {
@@ -240,7 +243,10 @@ fn start_samplers(
         samplers,
         settings.resources.interval,
         shutdown.clone(),
-        move |reports| store.set_samplers(reports),
+        move |reports| {
+            energy.take(&reports);
+            store.set_samplers(reports);
+        },
     );
     shutdown.tracker().spawn(sampling);
 }

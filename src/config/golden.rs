@@ -347,3 +347,36 @@ fn a_path_starts_where_it_was_typed() {
         Path::new(typed)
     );
 }
+
+#[test]
+fn dcgm_switches_nvml_off_unless_told_otherwise_and_guesses_the_pod() {
+    let load = |resources: &str, pairs: &[(&str, &str)]| {
+        let text = format!("{PLAIN}\nresources: {{{resources}}}");
+        load_text(&text, pairs, &[]).unwrap().resources
+    };
+    let plain = load("interval: 2s", &[("HOSTNAME", "node-1")]);
+    assert!(plain.nvml && plain.dcgm.is_none());
+    let url = "dcgm_url: 'http://127.0.0.1:9400/metrics'";
+    let both = load(&format!("{url}, nvml: true"), &[]);
+    assert!(both.nvml && both.dcgm.unwrap().pod.is_none());
+
+    let pod = |resources: &str, pairs: &[(&str, &str)]| {
+        let settings = load(resources, pairs);
+        assert!(!settings.nvml);
+        let pod = settings.dcgm.unwrap().pod;
+        pod.map(|pod| (pod.namespace, pod.name, pod.required))
+    };
+    let own = |namespace: Option<&str>, name: &str, required| {
+        Some((namespace.map(str::to_owned), name.to_owned(), required))
+    };
+    let host = ("HOSTNAME", "vllm-0");
+    assert_eq!(pod(url, &[host]), own(None, "vllm-0", false));
+    let named = [host, ("POD_NAME", "vllm-1"), ("POD_NAMESPACE", "llm")];
+    assert_eq!(pod(url, &named), own(Some("llm"), "vllm-1", false));
+    let gpus = format!("{url}, dcgm_gpus: [0, GPU-a]");
+    assert_eq!(pod(&gpus, &named), None);
+    let given = format!("{gpus}, dcgm_pod: other/vllm-2");
+    assert_eq!(pod(&given, &named), own(Some("other"), "vllm-2", true));
+    let wanted = load(&given, &named).dcgm.unwrap().gpus;
+    assert_eq!(wanted, ["0", "GPU-a"]);
+}

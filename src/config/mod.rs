@@ -18,6 +18,7 @@ mod objective;
 mod problem;
 mod raw;
 mod resolve;
+mod resources;
 mod runtime_metrics;
 mod scalar;
 mod scenario;

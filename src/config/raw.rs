@@ -4,7 +4,7 @@
 //! The comments on fields are the descriptions in the JSON Schema and in the README's reference.
 
 use super::defaults;
-use super::scalar::{DurationText, RatioText};
+use super::scalar::{DurationText, GpuText, RatioText};
 use crate::runtime::RUNTIMES;
 use crate::workload::WORKLOADS;
 use schemars::JsonSchema;
@@ -408,8 +408,19 @@ pub struct RawResources {
     /// Time between two samples.
     #[schemars(extend("default" = "1s"))]
     pub interval: Option<DurationText>,
+    /// Whether NVML is asked for GPUs. Absent: unless there is a `dcgm_url`, which tells of the same ones.
+    pub nvml: Option<bool>,
     /// The NVML library, where it is not in one of the usual places.
     pub nvml_library: Option<String>,
+    /// The node's dcgm-exporter: `http://127.0.0.1:9400/metrics`. It should collect as often as Sonde
+    /// samples (`--collect-interval 1000`), or a run's energy is not known.
+    pub dcgm_url: Option<String>,
+    /// Only these of dcgm-exporter's GPUs, by UUID or index.
+    #[schemars(with = "Option<Vec<GpuText>>")]
+    pub dcgm_gpus: Items<GpuText>,
+    /// Only the GPUs of this pod, `name` or `namespace/name`. Absent, and without `dcgm_gpus`: Sonde's
+    /// own, from `POD_NAME` and `POD_NAMESPACE` or else `HOSTNAME`, where dcgm-exporter names pods.
+    pub dcgm_pod: Option<String>,
 }
 
 /// See [`RawConfig::runtime_metrics`].

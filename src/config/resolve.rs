@@ -2,9 +2,7 @@
 
 use super::cadence::{self, CadenceText};
 use super::problem::{Findings, Problem, nearest};
-use super::raw::{
-    RawConfig, RawDefaults, RawLog, RawLogFormat, RawMetrics, RawResources, RawServer,
-};
+use super::raw::{RawConfig, RawDefaults, RawLog, RawLogFormat, RawMetrics, RawServer};
 use super::scenario::{self, NamedScenario};
 use super::source::Layered;
 use super::target::{self, NamedTarget};
@@ -13,7 +11,6 @@ use super::{
 };
 use crate::base::logging::LogFormat;
 use crate::metrics::{MetricsSettings, catalogue};
-use crate::resource::ResourceSettings;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,9 +19,6 @@ use tracing_subscriber::EnvFilter;
 
 /// Longest name of a target, scenario or objective: it becomes a label's value on every series.
 const NAME_CHARS: usize = 100;
-
-/// Fastest sampling. Below it, counters that the kernel updates every few milliseconds stand still.
-const MIN_SAMPLING: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Log levels that stand alone.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -107,7 +101,7 @@ pub(super) fn resolve(raw: RawConfig, context: &mut Context<'_>) -> Settings {
             .collect(),
         objectives,
         metrics: resolve_metrics(metrics.unwrap_or_default(), context),
-        resources: resolve_resources(resources.unwrap_or_default(), context),
+        resources: super::resources::resources(resources.unwrap_or_default(), context),
         runtime_metrics: super::runtime_metrics::settings(
             runtime_metrics.unwrap_or_default(),
             context,
@@ -214,34 +208,6 @@ fn check_families(disabled: &[Option<String>], context: &mut Context<'_>) {
         let key = format!("metrics.disabled_families[{index}]");
         let problem = Problem::new(key, "is no metric family of Sonde", remedy);
         context.findings.add(problem.found(family));
-    }
-}
-
-fn resolve_resources(raw: RawResources, context: &mut Context<'_>) -> ResourceSettings {
-    let RawResources {
-        enabled,
-        interval,
-        nvml_library,
-    } = raw;
-    let standard = ResourceSettings::default();
-    if let Some(interval) = interval.filter(|interval| interval.0 < MIN_SAMPLING) {
-        let rule = "is less than `100ms`, the shortest time between two samples";
-        let problem = Problem::new(
-            "resources.interval",
-            rule,
-            "write `1s`, or `enabled: false`",
-        );
-        context.findings.add(problem.found(interval));
-    }
-    ResourceSettings {
-        enabled: enabled.unwrap_or(standard.enabled),
-        interval: interval.map_or(standard.interval, |interval| interval.0),
-        // A bare name is looked for by the linker, not in the configuration's folder.
-        nvml_library: nvml_library.map(|name| match name.contains('/') {
-            true => context.path("resources.nvml_library", &name),
-            false => PathBuf::from(name),
-        }),
-        ..standard
     }
 }
 

@@ -16,6 +16,10 @@ pub struct DurationText(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RatioText(pub f64);
 
+/// A GPU by UUID, or by an index that may be written as a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuText(pub String);
+
 impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format_duration(self.0))
@@ -100,6 +104,52 @@ impl Visitor<'_> for RatioVisitor {
 impl<'de> Deserialize<'de> for RatioText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(RatioVisitor)
+    }
+}
+
+struct GpuVisitor;
+
+impl Visitor<'_> for GpuVisitor {
+    type Value = GpuText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a GPU's UUID or index")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<GpuText, E> {
+        match text.trim() {
+            "" => Err(E::custom("is empty\nhint: write a GPU's UUID or index")),
+            text => Ok(GpuText(text.to_owned())),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<GpuText, E> {
+        Ok(GpuText(number.to_string()))
+    }
+}
+
+impl<'de> Deserialize<'de> for GpuText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GpuVisitor)
+    }
+}
+
+impl JsonSchema for GpuText {
+    fn schema_name() -> Cow<'static, str> {
+        "gpu".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "GPU",
+            "type": ["string", "integer"],
+            "minimum": 0,
+            "examples": ["GPU-8f6e4c2a-0000-0000-0000-000000000000", 0],
+        })
     }
 }
 

@@ -214,20 +214,32 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     if secret::literal_reference(&key, url, context) {
         return None;
     }
+    let elsewhere = "credentials go into `auth`, extra fields into a scenario's `body`";
+    let endpoint = parse_url(&key, url, elsewhere, context)?;
+    let added = API_PATHS
+        .iter()
+        .find(|path| endpoint.base_path.ends_with(*path));
+    let Some(path) = added else {
+        return Some(endpoint);
+    };
+    let rule = format!("ends with `{path}`, which Sonde adds itself");
+    let short = endpoint.url();
+    let short = short.strip_suffix(path).unwrap_or(&short);
+    let problem = Problem::new(key, rule, format!("write `{short}`"));
+    context.findings.add(problem.found(url));
+    None
+}
+
+/// A URL as typed at this key; `elsewhere` says where what it may not carry belongs.
+pub(super) fn parse_url(
+    key: &str,
+    url: &str,
+    elsewhere: &str,
+    context: &mut Context<'_>,
+) -> Option<Endpoint> {
     let bare = !url.contains("://");
     let problem = match Endpoint::parse(url) {
-        Ok(endpoint) => match API_PATHS
-            .iter()
-            .find(|path| endpoint.base_path.ends_with(*path))
-        {
-            None => return Some(endpoint),
-            Some(path) => {
-                let rule = format!("ends with `{path}`, which Sonde adds itself");
-                let short = endpoint.url();
-                let short = short.strip_suffix(path).unwrap_or(&short);
-                Problem::new(key, rule, format!("write `{short}`"))
-            }
-        },
+        Ok(endpoint) => return Some(endpoint),
         Err(_) if bare => {
             let guess = format!("http://{url}");
             let remedy = match Endpoint::parse(&guess) {
@@ -246,11 +258,7 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
         }
         Err(EndpointError::Extra) => {
             let rule = "has a user name, a query or a fragment";
-            Problem::new(
-                key,
-                rule,
-                "credentials go into `auth`, extra fields into a scenario's `body`",
-            )
+            Problem::new(key, rule, elsewhere)
         }
     };
     context.findings.add(problem.found(url));

@@ -10,6 +10,7 @@ use crate::measure::attribution::Attribution;
 use crate::measure::latency::{Count, Latency, Span};
 use crate::measure::tokens::TokenCounts;
 use crate::transport::{ClockChoice, ClockKind, Connection, Stamps};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 impl Run<'_> {
@@ -21,7 +22,7 @@ impl Run<'_> {
         let mut observation = self.observation(verdict, now, stamps.as_ref(), clock);
         self.learn(&observation);
         // Last of all: looking takes time, which must be in no figure.
-        observation.resources = self.resources();
+        observation.resources = self.resources(now);
         observation
     }
 
@@ -119,7 +120,17 @@ impl Run<'_> {
         }
     }
 
-    fn resources(&self) -> RunResources {
+    /// Of the machine's GPUs together, and only where the runtime is on this machine.
+    fn energy_joules(&self, end: Instant) -> Option<f64> {
+        let host = self.probe.target.settings.endpoint.host.as_str();
+        let address: Option<IpAddr> = host.parse().ok();
+        let loopback = host == "localhost" || address.is_some_and(|ip| ip.is_loopback());
+        let board = self.prober.energy.as_ref();
+        let board = board.filter(|_| loopback || self.used_before.is_some())?;
+        board.joules_between(self.dispatch?, end)
+    }
+
+    fn resources(&self, end: Instant) -> RunResources {
         let before = self.used_before;
         let after = before.and_then(|_| self.prober.meter.look(&self.probe.labels.target));
         let looks = before.zip(after);
@@ -128,7 +139,7 @@ impl Run<'_> {
         RunResources {
             cpu_seconds: looks.and_then(|(before, after)| after.cpu_seconds_since(&before)),
             peak_memory_bytes: looks.map(|(before, after)| after.peak_memory_bytes(&before)),
-            energy_joules: None,
+            energy_joules: self.energy_joules(end),
             received_bytes: traffic
                 .map(|traffic| traffic.received.saturating_sub(carried.received)),
             sent_bytes: traffic.map(|traffic| traffic.sent.saturating_sub(carried.sent)),

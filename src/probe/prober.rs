@@ -6,7 +6,7 @@ use super::run::{Run, keep};
 use super::settings::{InstrumentSettings, Probe};
 use super::stream::Failed;
 use crate::base::clock::wall_now;
-use crate::resource::{RunMeter, ThrottleMeter};
+use crate::resource::{EnergyBoard, RunMeter, ThrottleMeter};
 use crate::transport::{Clocks, Wakeups};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -58,6 +58,8 @@ pub struct Prober {
     pub throttle: ThrottleMeter,
     /// Where it is looked up what the target's processes use; by default nowhere.
     pub meter: RunMeter,
+    /// What the GPUs of this machine have drawn.
+    pub energy: Option<EnergyBoard>,
 }
 
 impl Prober {
@@ -68,6 +70,7 @@ impl Prober {
             clocks: Clocks::open(settings.clock, wakeups),
             throttle: ThrottleMeter::of_this_process(),
             meter: RunMeter::default(),
+            energy: None,
         }
     }
 

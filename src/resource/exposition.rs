@@ -75,6 +75,13 @@ impl<'a> Exposition<'a> {
 
     /// The kind declared for a family; absent where none is. A histogram's samples have longer
     /// names than the family.
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "GPUs need neither; the runtimes' own metrics will"
+        )
+    )]
     pub(crate) fn kind(&self, family: &str) -> Option<MetricKind> {
         self.kinds.get(family).copied()
     }

@@ -9,6 +9,9 @@ const INTERFACE: &[&str] = &["scope", "target", "interface"];
 const DEVICE: &[&str] = &["scope", "target", "device"];
 const PRESSURE: &[&str] = &["scope", "target", "resource", "severity"];
 const GPU: &[&str] = &["gpu", "uuid", "name", "source"];
+const GPU_CLOCKS: &[&str] = &["gpu", "uuid", "name", "source", "clock"];
+const GPU_REASON: &[&str] = &["gpu", "uuid", "name", "source", "reason"];
+const GPU_ERROR: &[&str] = &["gpu", "uuid", "name", "source", "kind"];
 
 const fn family(
     name: &'static str,
@@ -236,12 +239,22 @@ pub const GPU_UTILIZATION: ResourceFamily = family(
      busy, not full",
 );
 
+/// How busy a GPU's memory is.
+pub const GPU_MEMORY_UTILIZATION: ResourceFamily = family(
+    "llm_gpu_memory_utilization_ratio",
+    Gauge,
+    GPU,
+    "Share of the driver's last sampling period in which the GPU's memory was read or written: \
+     how busy it is, not how full",
+);
+
 /// GPU memory in use.
 pub const GPU_MEMORY_USED: ResourceFamily = family(
     "llm_gpu_memory_used_bytes",
     Gauge,
     GPU,
-    "Memory of the GPU that is allocated, without what the driver reserves",
+    "Memory of the GPU that is allocated, without what the driver reserves; a MIG instance's, a \
+     series of its own, is part of its GPU's",
 );
 
 /// GPU memory there is.
@@ -260,6 +273,14 @@ pub const GPU_POWER: ResourceFamily = family(
     "Power that the GPU and its board draw",
 );
 
+/// The most power it may draw.
+pub const GPU_POWER_LIMIT: ResourceFamily = family(
+    "llm_gpu_power_limit_watts",
+    Gauge,
+    GPU,
+    "Power that the driver keeps the GPU below: the lowest of all limits in force",
+);
+
 /// Energy drawn.
 pub const GPU_ENERGY: ResourceFamily = family(
     "llm_gpu_energy_joules_total",
@@ -274,4 +295,30 @@ pub const GPU_TEMPERATURE: ResourceFamily = family(
     Gauge,
     GPU,
     "Temperature of the GPU's die",
+);
+
+/// How fast its clocks run.
+pub const GPU_CLOCK: ResourceFamily = family(
+    "llm_gpu_clock_hertz",
+    Gauge,
+    GPU_CLOCKS,
+    "Frequency at which the GPU's processors (sm) or its memory run now",
+);
+
+/// What holds its clocks down.
+pub const GPU_THROTTLE_REASON: ResourceFamily = family(
+    "llm_gpu_throttle_reason",
+    Gauge,
+    GPU_REASON,
+    "Whether this holds the GPU's clocks down now, by NVML's names; gpu_idle only means that \
+     nothing runs",
+);
+
+/// Errors of its memory.
+pub const GPU_ECC_ERRORS: ResourceFamily = family(
+    "llm_gpu_ecc_errors_total",
+    Counter,
+    GPU_ERROR,
+    "Memory errors of the GPU since its driver was loaded, corrected (nothing was lost) or \
+     uncorrected",
 );

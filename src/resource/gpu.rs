@@ -1,18 +1,9 @@
 //! GPUs, whatever library speaks to them.
 
+use super::device::{DeviceLabels, DeviceValues};
 use super::nvml::NvmlLibrary;
-use super::{Reading, ResourceFamily, ResourceSettings, SampleError, Sampler, families};
+use super::{Reading, ResourceSettings, SampleError, Sampler};
 use std::time::{Duration, Instant};
-
-/// What [`Gpu`] reports.
-pub(super) const FAMILIES: &[ResourceFamily] = &[
-    families::GPU_UTILIZATION,
-    families::GPU_MEMORY_USED,
-    families::GPU_MEMORY_TOTAL,
-    families::GPU_POWER,
-    families::GPU_ENERGY,
-    families::GPU_TEMPERATURE,
-];
 
 /// How long a library that failed altogether is left alone. Opening it attaches to every GPU,
 /// which without persistence mode takes seconds and wakes them up.
@@ -43,16 +34,60 @@ pub(super) struct GpuMemory {
     pub(super) total: u64,
 }
 
-/// The few calls of a GPU library that are needed, in the library's own units. Devices are known
-/// by their index, which is the library's and starts at 0.
+/// Percent of the driver's last sampling period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Utilization {
+    pub(super) gpu: u32,
+    pub(super) memory: u32,
+}
+
+/// A GPU, or one of the MIG instances that it is cut into. Both numbers are the library's and
+/// start at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) index: u32,
+    pub(super) instance: Option<u32>,
+}
+
+impl Address {
+    pub(super) fn gpu(index: u32) -> Self {
+        Self {
+            index,
+            instance: None,
+        }
+    }
+}
+
+/// `0`, or `0:1` for instance 1 of GPU 0, as container runtimes write it.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.instance {
+            None => write!(f, "{}", self.index),
+            Some(instance) => write!(f, "{}:{instance}", self.index),
+        }
+    }
+}
+
+/// The few calls of a GPU library that are needed, in the library's own units.
 pub(super) trait GpuLibrary: Send {
     fn count(&self) -> Result<u32, GpuError>;
-    fn identity(&self, index: u32) -> Result<Identity, GpuError>;
-    fn utilization_percent(&self, index: u32) -> Result<u32, GpuError>;
-    fn memory(&self, index: u32) -> Result<GpuMemory, GpuError>;
-    fn power_milliwatts(&self, index: u32) -> Result<u32, GpuError>;
-    fn energy_millijoules(&self, index: u32) -> Result<u64, GpuError>;
-    fn temperature_celsius(&self, index: u32) -> Result<u32, GpuError>;
+    /// Numbers of a GPU's MIG instances; none where it is not cut up, or cannot be.
+    fn instances(&self, index: u32) -> Result<Vec<u32>, GpuError>;
+    fn identity(&self, at: Address) -> Result<Identity, GpuError>;
+    fn utilization_percent(&self, at: Address) -> Result<Utilization, GpuError>;
+    fn memory(&self, at: Address) -> Result<GpuMemory, GpuError>;
+    fn power_milliwatts(&self, at: Address) -> Result<u32, GpuError>;
+    fn power_limit_milliwatts(&self, at: Address) -> Result<u32, GpuError>;
+    fn energy_millijoules(&self, at: Address) -> Result<u64, GpuError>;
+    fn temperature_celsius(&self, at: Address) -> Result<u32, GpuError>;
+    fn sm_clock_megahertz(&self, at: Address) -> Result<u32, GpuError>;
+    fn memory_clock_megahertz(&self, at: Address) -> Result<u32, GpuError>;
+    /// Bits as NVML numbers them.
+    fn throttle_reasons(&self, at: Address) -> Result<u64, GpuError>;
+    /// Since the driver was loaded.
+    fn ecc_corrected(&self, at: Address) -> Result<u64, GpuError>;
+    /// Since the driver was loaded.
+    fn ecc_uncorrected(&self, at: Address) -> Result<u64, GpuError>;
 }
 
 /// Loads and initialises a library.
@@ -72,10 +107,16 @@ pub(super) struct Gpu {
 }
 
 impl Gpu {
-    /// Through NVML, which is loaded at the first sample.
+    /// Through NVML, which is loaded at the first sample, and never where it is not wanted.
     pub(super) fn nvml(settings: &ResourceSettings) -> Self {
         let path = settings.nvml_library.clone();
-        let open = move || NvmlLibrary::open(path.as_deref());
+        let wanted = settings.nvml;
+        let open = move || match wanted {
+            true => NvmlLibrary::open(path.as_deref()),
+            false => Err(SampleError::Unsupported(
+                "nvml is switched off by the configuration".to_owned(),
+            )),
+        };
         Self::new("nvml", Box::new(open))
     }
 
@@ -171,73 +212,113 @@ impl Survey {
             lost_some: false,
         };
         for index in 0..count {
-            if let Err(error) = survey.add(library, index, source) {
-                survey.lost_some = true;
-                survey
-                    .problems
-                    .push(format!("gpu {index}: {}", error.text()));
+            let gpu = Address::gpu(index);
+            if let Err(error) = survey.add(library, gpu, source) {
+                survey.lose(gpu, &error);
+                continue;
+            }
+            match library.instances(index) {
+                Ok(instances) => survey.add_instances(library, index, &instances, source),
+                Err(GpuError::Unsupported) => {}
+                Err(error) => survey.lose(gpu, &error),
             }
         }
         Ok(survey)
+    }
+
+    fn add_instances(
+        &mut self,
+        library: &dyn GpuLibrary,
+        index: u32,
+        instances: &[u32],
+        source: &'static str,
+    ) {
+        for instance in instances {
+            let at = Address {
+                index,
+                instance: Some(*instance),
+            };
+            if let Err(error) = self.add(library, at, source) {
+                self.lose(at, &error);
+            }
+        }
+    }
+
+    fn lose(&mut self, at: Address, error: &GpuError) {
+        self.lost_some = true;
+        self.problems.push(format!("gpu {at}: {}", error.text()));
     }
 
     /// All of a device's values, or none of them if it is lost halfway.
     fn add(
         &mut self,
         library: &dyn GpuLibrary,
-        index: u32,
+        at: Address,
         source: &'static str,
     ) -> Result<(), GpuError> {
-        let identity = library.identity(index)?;
-        let memory = self.value(index, library.memory(index))?;
-        let utilization = self.value(index, library.utilization_percent(index))?;
-        let power = self.value(index, library.power_milliwatts(index))?;
-        let energy = self.value(index, library.energy_millijoules(index))?;
-        let temperature = self.value(index, library.temperature_celsius(index))?;
-        let values = [
-            (
-                families::GPU_UTILIZATION,
-                utilization.map(|percent| f64::from(percent) / 100.0),
-            ),
-            (
-                families::GPU_MEMORY_USED,
-                memory.map(|memory| memory.used as f64),
-            ),
-            (
-                families::GPU_MEMORY_TOTAL,
-                memory.map(|memory| memory.total as f64),
-            ),
-            (
-                families::GPU_POWER,
-                power.map(|milliwatts| f64::from(milliwatts) / 1e3),
-            ),
-            (
-                families::GPU_ENERGY,
-                energy.map(|millijoules| millijoules as f64 / 1e3),
-            ),
-            (families::GPU_TEMPERATURE, temperature.map(f64::from)),
-        ];
-        let labels = [
-            index.to_string(),
-            identity.uuid.clone(),
-            identity.name,
-            source.to_owned(),
-        ];
-        for (family, value) in values {
-            self.readings
-                .extend(value.map(|value| family.reading(labels.clone(), value)));
-        }
+        let identity = library.identity(at)?;
+        let memory = self.value(at, library.memory(at))?;
+        let mut values = match at.instance {
+            None => self.board_values(library, at)?,
+            // Power, clocks and the like are the whole GPU's and would be there twice.
+            Some(_) => DeviceValues::default(),
+        };
+        values.memory_used = memory.map(|memory| memory.used as f64);
+        values.memory_total = memory.map(|memory| memory.total as f64);
+        let labels = DeviceLabels {
+            gpu: at.to_string(),
+            uuid: identity.uuid.clone(),
+            name: identity.name,
+            source,
+        };
+        self.readings.extend(values.readings(&labels));
         self.present.push(identity.uuid);
         Ok(())
     }
 
+    fn board_values(
+        &mut self,
+        library: &dyn GpuLibrary,
+        at: Address,
+    ) -> Result<DeviceValues, GpuError> {
+        let utilization = self.value(at, library.utilization_percent(at))?;
+        let ratio = |percent: u32| f64::from(percent) / 100.0;
+        let milli = |value: u32| f64::from(value) / 1e3;
+        let mega = |value: u32| f64::from(value) * 1e6;
+        let count = |value: u64| value as f64;
+        let power = self.value(at, library.power_milliwatts(at))?;
+        let power_limit = self.value(at, library.power_limit_milliwatts(at))?;
+        let energy = self.value(at, library.energy_millijoules(at))?;
+        let temperature = self.value(at, library.temperature_celsius(at))?;
+        let sm_clock = self.value(at, library.sm_clock_megahertz(at))?;
+        let memory_clock = self.value(at, library.memory_clock_megahertz(at))?;
+        let throttle = self.value(at, library.throttle_reasons(at))?;
+        let ecc_corrected = self.value(at, library.ecc_corrected(at))?;
+        let ecc_uncorrected = self.value(at, library.ecc_uncorrected(at))?;
+        Ok(DeviceValues {
+            utilization: utilization.map(|rates| ratio(rates.gpu)),
+            memory_utilization: utilization.map(|rates| ratio(rates.memory)),
+            memory_used: None,
+            memory_total: None,
+            power: power.map(milli),
+            power_limit: power_limit.map(milli),
+            energy: energy.map(|millijoules| count(millijoules) / 1e3),
+            temperature: temperature.map(f64::from),
+            sm_clock: sm_clock.map(mega),
+            memory_clock: memory_clock.map(mega),
+            throttle,
+            ecc_corrected: ecc_corrected.map(count),
+            ecc_uncorrected: ecc_uncorrected.map(count),
+        })
+    }
+
     /// The value, or none with its reason noted; an error only when the device is lost.
-    fn value<T>(&mut self, index: u32, got: Result<T, GpuError>) -> Result<Option<T>, GpuError> {
+    fn value<T>(&mut self, at: Address, got: Result<T, GpuError>) -> Result<Option<T>, GpuError> {
         match got {
             Ok(value) => Ok(Some(value)),
             Err(GpuError::Unsupported) => Ok(None),
             Err(GpuError::Failed(problem)) => {
-                self.problems.push(format!("gpu {index}: {problem}"));
+                self.problems.push(format!("gpu {at}: {problem}"));
                 Ok(None)
             }
             Err(lost @ GpuError::Lost(_)) => Err(lost),
@@ -255,206 +336,4 @@ impl GpuError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resource::fixture::value;
-    use std::sync::{Arc, Mutex};
-
-    /// What every call answers; changed between samples.
-    #[derive(Clone)]
-    struct Machine {
-        open: Result<(), SampleError>,
-        opened: u32,
-        count: Result<u32, GpuError>,
-        /// By index: what the calls after `identity` say; `Ok` is the device's normal values.
-        devices: Vec<Result<(), GpuError>>,
-        power: Result<u32, GpuError>,
-    }
-
-    impl Machine {
-        fn with(devices: usize) -> Self {
-            Self {
-                open: Ok(()),
-                opened: 0,
-                count: Ok(devices as u32),
-                devices: vec![Ok(()); devices],
-                power: Ok(250_500),
-            }
-        }
-    }
-
-    struct Fake(Arc<Mutex<Machine>>);
-
-    impl Fake {
-        fn device<T>(&self, index: u32, value: T) -> Result<T, GpuError> {
-            self.0.lock().unwrap().devices[index as usize].clone()?;
-            Ok(value)
-        }
-    }
-
-    impl GpuLibrary for Fake {
-        fn count(&self) -> Result<u32, GpuError> {
-            self.0.lock().unwrap().count.clone()
-        }
-
-        fn identity(&self, index: u32) -> Result<Identity, GpuError> {
-            Ok(Identity {
-                uuid: format!("GPU-{index}"),
-                name: "NVIDIA L4".to_owned(),
-            })
-        }
-
-        fn utilization_percent(&self, index: u32) -> Result<u32, GpuError> {
-            self.device(index, 37)
-        }
-
-        fn memory(&self, index: u32) -> Result<GpuMemory, GpuError> {
-            let (used, total) = (1 << 30, 24 << 30);
-            self.device(index, GpuMemory { used, total })
-        }
-
-        fn power_milliwatts(&self, index: u32) -> Result<u32, GpuError> {
-            self.device(index, ())?;
-            self.0.lock().unwrap().power.clone()
-        }
-
-        fn energy_millijoules(&self, index: u32) -> Result<u64, GpuError> {
-            self.device(index, 1_500)
-        }
-
-        fn temperature_celsius(&self, index: u32) -> Result<u32, GpuError> {
-            self.device(index, 61)
-        }
-    }
-
-    fn gpu(machine: &Arc<Mutex<Machine>>) -> Gpu {
-        let machine = machine.clone();
-        let open = move || {
-            let mut state = machine.lock().unwrap();
-            state.opened += 1;
-            state.open.clone()?;
-            Ok(Box::new(Fake(machine.clone())) as Box<dyn GpuLibrary>)
-        };
-        Gpu::new("nvml", Box::new(open))
-    }
-
-    fn machine(devices: usize) -> Arc<Mutex<Machine>> {
-        Arc::new(Mutex::new(Machine::with(devices)))
-    }
-
-    fn partial(answer: Result<Vec<Reading>, SampleError>) -> (Vec<Reading>, String) {
-        match answer {
-            Err(SampleError::Partial { readings, problem }) => (readings, problem),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn values_come_in_base_units_with_the_device_in_the_labels() {
-        let readings = gpu(&machine(1)).sample().unwrap();
-        let expected = [
-            ("llm_gpu_utilization_ratio", 0.37),
-            ("llm_gpu_memory_used_bytes", 1_073_741_824.0),
-            ("llm_gpu_memory_total_bytes", 25_769_803_776.0),
-            ("llm_gpu_power_watts", 250.5),
-            ("llm_gpu_energy_joules_total", 1.5),
-            ("llm_gpu_temperature_celsius", 61.0),
-        ];
-        for (family, expected) in expected {
-            assert_eq!(value(&readings, family, "nvml"), Some(expected), "{family}");
-        }
-        let labels = [
-            ("gpu", "0".to_owned()),
-            ("uuid", "GPU-0".to_owned()),
-            ("name", "NVIDIA L4".to_owned()),
-            ("source", "nvml".to_owned()),
-        ];
-        assert!(readings.iter().all(|reading| reading.labels == labels));
-    }
-
-    #[test]
-    fn a_value_that_the_device_does_not_have_is_absent_and_no_error() {
-        let machine = machine(1);
-        machine.lock().unwrap().power = Err(GpuError::Unsupported);
-        let readings = gpu(&machine).sample().unwrap();
-        assert_eq!(value(&readings, "llm_gpu_power_watts", ""), None);
-        assert_eq!(readings.len(), 5);
-    }
-
-    #[test]
-    fn a_value_that_fails_is_absent_and_an_error() {
-        let machine = machine(1);
-        machine.lock().unwrap().power = Err(GpuError::Failed("unknown".to_owned()));
-        let (readings, problem) = partial(gpu(&machine).sample());
-        assert_eq!(readings.len(), 5);
-        assert_eq!(problem, "gpu 0: unknown");
-    }
-
-    #[test]
-    fn the_series_of_a_lost_device_end_and_its_neighbour_stays() {
-        let machine = machine(2);
-        let mut gpu = gpu(&machine);
-        assert_eq!(gpu.sample().unwrap().len(), 12);
-        machine.lock().unwrap().devices[0] = Err(GpuError::Lost("off the bus".to_owned()));
-        for _ in 0..2 {
-            let (readings, problem) = partial(gpu.sample());
-            assert_eq!(readings.len(), 6);
-            assert_eq!(readings[0].labels[1].1, "GPU-1");
-            assert_eq!(problem, "gpu 0: off the bus");
-        }
-    }
-
-    #[test]
-    fn a_device_that_is_no_longer_listed_is_an_error_once() {
-        let machine = machine(2);
-        let mut gpu = gpu(&machine);
-        gpu.sample().unwrap();
-        machine.lock().unwrap().count = Ok(1);
-        let (readings, problem) = partial(gpu.sample());
-        assert_eq!(readings.len(), 6);
-        assert_eq!(problem, "gpu `GPU-1` is no longer there");
-        assert!(gpu.sample().is_ok());
-    }
-
-    #[test]
-    fn a_library_that_fails_altogether_is_opened_anew_but_not_soon() {
-        let machine = machine(1);
-        let mut gpu = gpu(&machine);
-        let start = Instant::now();
-        gpu.sample_at(start).unwrap();
-        machine.lock().unwrap().count = Err(GpuError::Failed("driver reloaded".to_owned()));
-        let failed = SampleError::Failed("cannot count gpus: driver reloaded".to_owned());
-        assert_eq!(gpu.sample_at(start), Err(failed.clone()));
-        machine.lock().unwrap().count = Ok(1);
-        assert_eq!(gpu.sample_at(start), Err(failed));
-        assert_eq!(machine.lock().unwrap().opened, 1);
-        assert!(gpu.sample_at(start + REOPEN_AFTER).is_ok());
-        assert_eq!(machine.lock().unwrap().opened, 2);
-    }
-
-    #[test]
-    fn no_library_and_no_device_are_unsupported() {
-        let none = machine(0);
-        let sampled = gpu(&none).sample();
-        assert!(matches!(sampled, Err(SampleError::Unsupported(_))));
-        none.lock().unwrap().open = Err(SampleError::Unsupported("no library".to_owned()));
-        let mut gpu = gpu(&none);
-        assert!(matches!(gpu.sample(), Err(SampleError::Unsupported(_))));
-        none.lock().unwrap().open = Ok(());
-        *none.lock().unwrap() = Machine::with(1);
-        assert!(gpu.sample().is_ok(), "installed meanwhile");
-    }
-
-    #[test]
-    fn the_last_device_to_vanish_is_a_failure_first() {
-        let machine = machine(1);
-        let mut gpu = gpu(&machine);
-        let start = Instant::now();
-        gpu.sample_at(start).unwrap();
-        machine.lock().unwrap().count = Ok(0);
-        let failed = SampleError::Failed("gpu `GPU-0` is no longer there".to_owned());
-        assert_eq!(gpu.sample_at(start), Err(failed));
-        let later = gpu.sample_at(start + REOPEN_AFTER);
-        assert!(matches!(later, Err(SampleError::Unsupported(_))));
-    }
-}
+mod tests;

@@ -6,19 +6,23 @@
 //! limits): both roots can then be a host's, mounted elsewhere, or a test's tree; and little is kept
 //! between samples. The processes that serve our targets are found from the sockets that they listen
 //! on; of all others no more is held than whose children they are. Without `/proc` (not Linux) those
-//! samplers are unsupported. GPUs come from NVML.
+//! samplers are unsupported. GPUs come from NVML, from
+//! dcgm-exporter, or, AMD's, from sysfs.
 //!
 //! Three answers are kept apart: readings, [`SampleError::Unsupported`] (this machine has no such
 //! thing) and [`SampleError::Failed`] (it has, and it did not answer). A value that is not known
 //! is absent, never 0 and never the last good one.
 
+mod amdgpu;
 mod attribution;
 mod cgroup;
 mod container;
 mod cpu;
+mod dcgm;
+mod device;
 mod disk;
 mod drive;
-#[cfg_attr(not(test), expect(dead_code, reason = "its readers are on their way"))]
+mod energy;
 pub(crate) mod exposition;
 pub mod families;
 #[cfg(test)]
@@ -36,11 +40,14 @@ mod run_meter;
 pub mod runtime_metrics;
 mod runtime_state;
 mod samplers;
+mod scrape;
 mod served;
 mod subject;
 mod throttle;
 
+pub use dcgm::{DcgmSettings, PodFilter};
 pub use drive::{HUNG_AFTER, SHORTEST_INTERVAL, run};
+pub use energy::{ENERGY_MEMORY, EnergyBoard};
 pub use process_targets::{ProcessMatch, ProcessTarget, ProcessTargets};
 pub use run_meter::{ProcessLook, RunMeter};
 pub use runtime_state::{RuntimeState, RuntimeStates, Word};
@@ -131,8 +138,20 @@ pub const SAMPLERS: &[SamplerSpec] = &[
     SamplerSpec {
         name: "gpu",
         summary: "NVIDIA GPUs, from NVML",
-        families: gpu::FAMILIES,
+        families: device::FAMILIES,
         build: |settings, _| Box::new(gpu::Gpu::nvml(settings)),
+    },
+    SamplerSpec {
+        name: "dcgm",
+        summary: "NVIDIA GPUs, from dcgm-exporter's page",
+        families: device::FAMILIES,
+        build: |settings, _| Box::new(dcgm::Dcgm::new(settings)),
+    },
+    SamplerSpec {
+        name: "amdgpu",
+        summary: "AMD GPUs, from `/sys/class/drm`",
+        families: device::FAMILIES,
+        build: |settings, _| Box::new(amdgpu::AmdGpu::new(settings)),
     },
 ];
 
@@ -186,8 +205,12 @@ pub struct ResourceSettings {
     pub sys_root: PathBuf,
     /// Which names are ours: a name that only a DNS server knows is not asked for.
     pub hosts_file: PathBuf,
+    /// Whether NVML is asked. Beside dcgm-exporter it would tell of the same GPUs twice.
+    pub nvml: bool,
     /// The NVML library, where it is not in one of the usual places.
     pub nvml_library: Option<PathBuf>,
+    /// The dcgm-exporter to be asked; absent: none.
+    pub dcgm: Option<DcgmSettings>,
 }
 
 impl Default for ResourceSettings {
@@ -198,7 +221,9 @@ impl Default for ResourceSettings {
             proc_root: PathBuf::from("/proc"),
             sys_root: PathBuf::from("/sys"),
             hosts_file: PathBuf::from("/etc/hosts"),
+            nvml: true,
             nvml_library: None,
+            dcgm: None,
         }
     }
 }

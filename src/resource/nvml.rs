@@ -3,8 +3,8 @@
 //! NVML sees the GPUs that the container was given, and no others.
 
 use super::SampleError;
-use super::gpu::{GpuError, GpuLibrary, GpuMemory, Identity};
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+use super::gpu::{Address, GpuError, GpuLibrary, GpuMemory, Identity, Utilization};
+use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use std::path::Path;
@@ -49,11 +49,21 @@ impl NvmlLibrary {
     }
 
     /// NVML keeps handles; asking for one again is a look-up, and notices a device that is gone.
-    fn device(&self, index: u32) -> Result<Device<'_>, GpuError> {
-        match self.0.device_by_index(index) {
-            Ok(device) => Ok(device),
-            Err(error) => Err(GpuError::Lost(format!("cannot be opened: {error}"))),
-        }
+    fn device(&self, at: Address) -> Result<Device<'_>, GpuError> {
+        let gpu = self.0.device_by_index(at.index);
+        let found = match at.instance {
+            None => gpu,
+            Some(instance) => gpu.and_then(|gpu| gpu.mig_device_by_index(instance)),
+        };
+        found.map_err(|error| GpuError::Lost(format!("cannot be opened: {error}")))
+    }
+
+    fn ask<'a, T>(
+        &'a self,
+        at: Address,
+        question: impl FnOnce(&Device<'a>) -> Result<T, NvmlError>,
+    ) -> Result<T, GpuError> {
+        question(&self.device(at)?).map_err(gpu_error)
     }
 }
 
@@ -86,41 +96,85 @@ impl GpuLibrary for NvmlLibrary {
         self.0.device_count().map_err(gpu_error)
     }
 
-    fn identity(&self, index: u32) -> Result<Identity, GpuError> {
-        let device = self.device(index)?;
-        Ok(Identity {
-            uuid: device.uuid().map_err(gpu_error)?,
-            name: device.name().map_err(gpu_error)?,
+    fn instances(&self, index: u32) -> Result<Vec<u32>, GpuError> {
+        let gpu = self.device(Address::gpu(index))?;
+        let mode = gpu.mig_mode().map_err(gpu_error)?;
+        if mode.current == 0 {
+            return Ok(Vec::new());
+        }
+        let most = gpu.mig_device_count().map_err(gpu_error)?;
+        // Instances come and go, so that numbers below the highest may be free.
+        let taken = (0..most).filter(|instance| {
+            let found = gpu.mig_device_by_index(*instance);
+            !matches!(found, Err(NvmlError::NotFound))
+        });
+        Ok(taken.collect())
+    }
+
+    fn identity(&self, at: Address) -> Result<Identity, GpuError> {
+        self.ask(at, |device| {
+            Ok(Identity {
+                uuid: device.uuid()?,
+                name: device.name()?,
+            })
         })
     }
 
-    fn utilization_percent(&self, index: u32) -> Result<u32, GpuError> {
-        let rates = self.device(index)?.utilization_rates().map_err(gpu_error)?;
-        Ok(rates.gpu)
+    fn utilization_percent(&self, at: Address) -> Result<Utilization, GpuError> {
+        let rates = self.ask(at, Device::utilization_rates)?;
+        Ok(Utilization {
+            gpu: rates.gpu,
+            memory: rates.memory,
+        })
     }
 
-    fn memory(&self, index: u32) -> Result<GpuMemory, GpuError> {
-        let memory = self.device(index)?.memory_info().map_err(gpu_error)?;
+    fn memory(&self, at: Address) -> Result<GpuMemory, GpuError> {
+        let memory = self.ask(at, Device::memory_info)?;
         Ok(GpuMemory {
             used: memory.used,
             total: memory.total,
         })
     }
 
-    fn power_milliwatts(&self, index: u32) -> Result<u32, GpuError> {
-        self.device(index)?.power_usage().map_err(gpu_error)
+    fn power_milliwatts(&self, at: Address) -> Result<u32, GpuError> {
+        self.ask(at, Device::power_usage)
     }
 
-    fn energy_millijoules(&self, index: u32) -> Result<u64, GpuError> {
-        let device = self.device(index)?;
-        device.total_energy_consumption().map_err(gpu_error)
+    fn power_limit_milliwatts(&self, at: Address) -> Result<u32, GpuError> {
+        self.ask(at, Device::enforced_power_limit)
     }
 
-    fn temperature_celsius(&self, index: u32) -> Result<u32, GpuError> {
-        let device = self.device(index)?;
-        device
-            .temperature(TemperatureSensor::Gpu)
-            .map_err(gpu_error)
+    fn energy_millijoules(&self, at: Address) -> Result<u64, GpuError> {
+        self.ask(at, Device::total_energy_consumption)
+    }
+
+    fn temperature_celsius(&self, at: Address) -> Result<u32, GpuError> {
+        self.ask(at, |device| device.temperature(TemperatureSensor::Gpu))
+    }
+
+    fn sm_clock_megahertz(&self, at: Address) -> Result<u32, GpuError> {
+        self.ask(at, |device| device.clock_info(Clock::SM))
+    }
+
+    fn memory_clock_megahertz(&self, at: Address) -> Result<u32, GpuError> {
+        self.ask(at, |device| device.clock_info(Clock::Memory))
+    }
+
+    fn throttle_reasons(&self, at: Address) -> Result<u64, GpuError> {
+        let reasons = self.ask(at, Device::current_throttle_reasons)?;
+        Ok(reasons.bits())
+    }
+
+    fn ecc_corrected(&self, at: Address) -> Result<u64, GpuError> {
+        self.ask(at, |device| {
+            device.total_ecc_errors(MemoryError::Corrected, EccCounter::Volatile)
+        })
+    }
+
+    fn ecc_uncorrected(&self, at: Address) -> Result<u64, GpuError> {
+        self.ask(at, |device| {
+            device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile)
+        })
     }
 }
 

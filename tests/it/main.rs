@@ -10,6 +10,7 @@ mod architecture;
 mod attribution;
 mod daemon;
 mod documents;
+mod nvml;
 mod outcomes;
 mod process;
 mod runtime_metrics;
