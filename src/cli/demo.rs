@@ -32,8 +32,8 @@ const SCENARIOS: &str = "
 defaults: {timeouts: {connect: 2s, first_token: 10s, stall: 5s, total: 30s}}
 selftest: {schedule: '@every 30s'}
 scenarios:
-  - {name: chat, schedule: '@every 2s', workload: {kind: synthetic, input_tokens: 128, output_tokens: 32}, cache: cold, connection: warm}
-  - {name: chat-cold-start, schedule: '@every 5s', workload: {kind: fixed, prompt: Say hello., output_tokens: 8}, connection: cold}
+  - {name: chat, schedule: '@every 2s', workload: {kind: synthetic, input_tokens: 128, output_tokens: 32}, cache: cold, connection: warm, wake: true}
+  - {name: chat-cold-start, schedule: '@every 5s', workload: {kind: fixed, prompt: Say hello., output_tokens: 8}, connection: cold, wake: true}
 slos:
   - {name: ttft, scenario: chat, objective: 95%, window: 1d, first_token_under: 400ms}
 ";
