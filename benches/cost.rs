@@ -198,7 +198,7 @@ async fn measure(side: Side, streams: usize, address: SocketAddr) -> f64 {
                 let stream = TcpStream::connect(address).await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-                tokio::spawn(connection);
+                TaskTracker::new().spawn(connection);
                 sender
             };
             clients.push(Client::Hyper(

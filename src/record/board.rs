@@ -1,6 +1,6 @@
 //! The last run of every probe, for people: the status page and the API.
 
-use super::{Sink, Tick};
+use super::{Sink, SkipReason, Tick};
 use crate::base::label::ProbeLabels;
 use crate::probe::Observation;
 use jiff::Timestamp;
@@ -18,6 +18,8 @@ pub struct Standing {
     pub last: Option<Arc<Observation>>,
     /// Whether each of the last runs was good, oldest first.
     pub recent: VecDeque<bool>,
+    /// Why the latest tick was suppressed, if it was.
+    pub skipped: Option<SkipReason>,
     /// When the next run is due.
     pub next: Option<Timestamp>,
 }
@@ -56,12 +58,17 @@ impl Sink for Board {
             }
             standing.recent.push_back(observation.outcome.is_success());
             standing.last = Some(observation.clone());
+            standing.skipped = None;
         }
     }
 
     fn tick(&self, labels: &ProbeLabels, tick: Tick) {
-        if let (Tick::Next(next), Some(standing)) = (tick, self.standings.lock().get_mut(labels)) {
-            standing.next = next;
+        if let Some(standing) = self.standings.lock().get_mut(labels) {
+            match tick {
+                Tick::Next(next) => standing.next = next,
+                Tick::Skipped(reason) => standing.skipped = Some(reason),
+                Tick::Scheduled | Tick::Late(_) | Tick::Missed(_) => {}
+            }
         }
     }
 }

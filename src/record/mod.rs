@@ -93,6 +93,26 @@ impl SkipReason {
             Self::ModelIdle => "model_idle",
         }
     }
+
+    /// Why, and what to do about it, in words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Overlap => "the run before is still going on",
+            Self::TargetBusy => "the target has its limit of runs in flight (`max_in_flight`)",
+            Self::Saturated => "the runtime has enough to do without probes (`back_off`)",
+            Self::TokenBudget => "the day's tokens are spent (`budget.tokens_per_day`)",
+            Self::CostBudget => "the day's dollars are spent (`budget.usd_per_day`)",
+            Self::TokenShare => {
+                "probes have had their share of the runtime's tokens (`budget.share`)"
+            }
+            Self::ModelUnloaded => {
+                "the model is not in memory; with `wake: true` in the scenario, runs load it"
+            }
+            Self::ModelIdle => {
+                "only probes would keep the model in memory; with `wake: true` in the scenario, they do"
+            }
+        }
+    }
 }
 
 /// What became of a tick of the schedule.

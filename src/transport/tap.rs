@@ -209,15 +209,17 @@ impl Listener {
         let socket = self.socket.as_raw_fd();
         let flags = MsgFlags::MSG_TRUNC;
         match recvmmsg(socket, &mut headers, &mut slices, flags, None) {
-            Ok(packets) => Ok(packets.map(|packet| self.read(&packet)).count()),
+            Ok(packets) => Ok(packets.inspect(|packet| self.read(packet)).count()),
             Err(Errno::EAGAIN) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
 
     /// What has no whole TCP header, and what the kernel did not stamp, counts as not seen.
-    fn read(&self, packet: &RecvMsg<LinkAddr>) -> Option<()> {
-        let sighting = Sighting::read(packet)?;
+    fn read(&self, packet: &RecvMsg<LinkAddr>) {
+        let Some(sighting) = Sighting::read(packet) else {
+            return;
+        };
         let port = sighting.port();
         let first = self.connections.partition_point(|(p, _)| *p < port);
         let of_port = self.connections.iter().skip(first);
@@ -226,6 +228,5 @@ impl Listener {
                 connection.lock().take(sighting);
             }
         }
-        Some(())
     }
 }

@@ -423,7 +423,7 @@ async fn an_unknown_target_is_probed_as_soon_as_it_answers_and_readiness_never_w
     let address = free.local_addr().unwrap();
     drop(free);
     let text = format!(
-        "scenarios: [{{name: chat, schedule: '@every 1s', workload: {{kind: fixed, prompt: Hi, output_tokens: 4}}}}]\ntargets: [{{name: late, url: 'http://{address}'}}]\n"
+        "scenarios: [{{name: chat, schedule: '@every 1s', wake: true, workload: {{kind: fixed, prompt: Hi, output_tokens: 4}}}}]\ntargets: [{{name: late, url: 'http://{address}'}}]\n"
     );
     let daemon = Daemon::start(&text).await;
     assert_eq!(

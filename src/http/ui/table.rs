@@ -163,8 +163,19 @@ fn probe((state, labels, standing): &Row<'_>, now: Timestamp) -> String {
         class = state.class(),
         sign = state.sign(),
         scenario = Escaped(&labels.scenario),
-        why = last.map_or_else(String::new, |run| why(*state, run, &standing.recent)),
+        why = last.map_or_else(String::new, |run| why(*state, run, &standing.recent))
+            + &held_back(standing),
     )
+}
+
+/// Why the latest tick had no run.
+fn held_back(standing: &Standing) -> String {
+    standing.skipped.map_or_else(String::new, |reason| {
+        format!(
+            "<tr class=\"why wait\"><td colspan=\"9\">held back: {}</td></tr>",
+            Escaped(reason.meaning())
+        )
+    })
 }
 
 /// TTFT, decode speed, inference time and tokens.

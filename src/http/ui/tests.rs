@@ -98,6 +98,7 @@ fn failed(labels: &ProbeLabels, seconds_ago: i64, outcome: Outcome, message: &st
 
 fn standing(run: Observation, recent: &str, next_in: i64) -> Standing {
     Standing {
+        skipped: None,
         last: Some(Arc::new(run)),
         recent: recent.chars().map(|c| c == '+').collect(),
         next: Some(now() + SignedDuration::from_secs(next_in)),
@@ -209,6 +210,7 @@ fn troubled_view() -> StatusView {
         (
             labels("new-one", "ollama", "qwen3:8b", "chat"),
             Standing {
+                skipped: None,
                 next: Some(now() + SignedDuration::from_secs(8)),
                 ..Standing::default()
             },
@@ -342,6 +344,7 @@ fn empty_pages_say_what_comes_next() {
     waiting.probes = vec![(
         chat("a"),
         Standing {
+            skipped: None,
             next,
             ..Standing::default()
         },
@@ -380,6 +383,20 @@ fn pages_for_the_eye() {
     ] {
         std::fs::write(format!("{folder}/{name}.html"), status_page(&view)).unwrap();
     }
+}
+
+#[test]
+fn a_probe_that_is_held_back_says_why_and_what_to_do() {
+    let held = Standing {
+        skipped: Some(crate::record::SkipReason::ModelUnloaded),
+        ..Standing::default()
+    };
+    let probe = crate::probe::Probe::example();
+    let page = status_page(&view(vec![(probe.labels, held)]));
+    assert!(
+        page.contains("held back: the model is not in memory; with `wake: true`"),
+        "{page}"
+    );
 }
 
 #[test]

@@ -62,10 +62,10 @@ impl Scene {
     /// Lives through a second, and judges.
     fn second(&mut self, behaviour: Behaviour) -> Progress {
         let elapsed = self.now.duration_since(self.start).as_secs();
-        if elapsed % 5 == 0 {
+        if elapsed.is_multiple_of(5) {
             self.scrape(behaviour);
         }
-        if elapsed % PERIOD.as_secs() == 0 && self.flight.is_none() {
+        if elapsed.is_multiple_of(PERIOD.as_secs()) && self.flight.is_none() {
             self.flight = Some((self.now, None));
         }
         self.stream(behaviour);
