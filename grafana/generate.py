@@ -24,6 +24,8 @@ MIN_INTERVAL = "2m"
 PROBE = 'target=~"$target", runtime=~"$runtime", model=~"$model", scenario=~"$scenario"'
 # Resources belong to a machine; the empty alternative keeps what has no target.
 RESOURCE = 'target=~"$target|"'
+# What a runtime says of itself, and what is said of it: no scenario.
+RUNTIME = 'target=~"$target", runtime=~"$runtime", model=~"$model"'
 
 # One line or bar per probe: numbers of two scenarios must never be mixed.
 BY = "target, scenario"
@@ -620,8 +622,65 @@ def selftests():
     ]
 
 
+def runtimes():
+    own = "What the runtime says of itself; absent where it does not tell."
+    by_state = "{{target}} · {{state}}"
+    share = f"avg_over_time(llm_probe_forward_progress{{{RUNTIME}}}[$__rate_interval]) > 0"
+    unattributed = quantile(0.5, "llm_probe_unattributed_seconds")
+    per_token = f"llm_probe_cpu_seconds_per_token{{{PROBE}}}"
+    return [
+        lines(
+            "Forward progress",
+            "Share of the time in each state. Busy: it works, or its counters move while requests wait. Stalled: a request gets nowhere and no "
+            "counter moves. Dead: nothing answers.",
+            "percentunit",
+            [target(share, by_state)],
+            stacked=True,
+            soft_max=1,
+        ),
+        lines(
+            "Requests running and waiting",
+            f"{own}",
+            "short",
+            [
+                target(f"llm_runtime_requests_running{{{RUNTIME}}}", "{{target}} running"),
+                target(f"llm_runtime_requests_waiting{{{RUNTIME}}}", "{{target}} waiting", "B"),
+            ],
+        ),
+        lines(
+            "KV cache in use",
+            f"Near 100 % requests wait or are preempted. {own}",
+            "percentunit",
+            [target(f"llm_runtime_kv_cache_usage_ratio{{{RUNTIME}}}", "{{target}}")],
+            soft_max=1,
+        ),
+        lines(
+            "Tokens generated per second",
+            f"By all requests together, ours included. {own}",
+            TOKENS_PER_SECOND,
+            [target(f"rate(llm_runtime_generation_tokens_total{{{RUNTIME}}}[$__rate_interval])", "{{target}}")],
+        ),
+        lines(
+            "Unattributed time, median",
+            "Request written to end of stream, less what the runtime itself accounts for: network, proxies, queues in front of it. Absent where "
+            "the runtime tells no times.",
+            "s",
+            [target(unattributed)],
+            no_value="no runtime tells its times",
+        ),
+        lines(
+            "CPU time per output token",
+            "Of the runtime's processes during the last run, by all of its requests: an upper bound where others are served. Absent where its "
+            "processes cannot be seen.",
+            "s",
+            [target(per_token)],
+            no_value="no process of a runtime is seen",
+        ),
+    ]
+
+
 def resources():
-    daemon = "{{instance}} · {{scope}}"
+    daemon = "{{instance}} · {{scope}} {{target}}"
 
     def network(direction):
         # A node has a dozen interfaces that never carry anything.
@@ -629,12 +688,12 @@ def resources():
 
     scopes = "scope: the node, a container, or a process; what Sonde may not read is absent."
     cpu = f"rate(llm_resource_cpu_seconds_total{{{RESOURCE}}}[$__rate_interval])"
-    memory = f'llm_resource_memory_bytes{{{RESOURCE}, kind=~"working_set|"}}'
+    memory = f'llm_resource_memory_bytes{{{RESOURCE}, kind=~"working_set|rss"}}'
     return [
         lines("CPU cores", f"Cores in use. {scopes}", "short", [target(cpu, daemon)]),
         lines(
             "Memory",
-            f"Working set: what the kernel cannot take back at once, and what an out-of-memory kill looks at. {scopes}",
+            f"Working set: what the kernel cannot take back at once, and what an out-of-memory kill looks at; of processes, what is resident. {scopes}",
             "bytes",
             [target(memory, daemon)],
         ),
@@ -747,6 +806,7 @@ def compare():
         ("Accounting", accounting()),
         ("Instrument: how far the numbers can be trusted", instrument()),
         ("Instrument: self-tests", selftests(), COLLAPSED),
+        ("Runtimes: what they say of themselves, and what they take", runtimes()),
         ("Resources", resources()),
         ("GPUs", gpus(), COLLAPSED),
     ]
