@@ -314,6 +314,7 @@ impl Supervisor {
         *self.informed.live.write() = Arc::new(Live {
             probes: self.fleet.probes().cloned().collect(),
             permits: self.fleet.permits(),
+            governors: self.fleet.governors(),
             pending: self.pending.clone(),
             config_error: self.config_error.clone(),
         });

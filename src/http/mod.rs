@@ -15,6 +15,7 @@ pub use web_config::{WebConfigError, WebConfigState};
 use crate::metrics::Store;
 use crate::probe::{Probe, Prober};
 use crate::record::{Board, ProgressWatch};
+use crate::schedule::Governor;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -37,6 +38,8 @@ pub struct Live {
     pub probes: Vec<Arc<Probe>>,
     /// Each target's permits.
     pub permits: HashMap<Arc<str>, Arc<Semaphore>>,
+    /// Each target's governor: what is asked for on demand is not refused, but spends the same budgets.
+    pub governors: HashMap<Arc<str>, Arc<Governor>>,
     /// Targets that do not run yet, and why.
     pub pending: Vec<(String, String)>,
     /// What is wrong with the configuration that was last read, if anything.

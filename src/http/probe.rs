@@ -5,6 +5,7 @@ use super::{Context, exposition};
 use crate::metrics::{FamilySpec, ProbeShape, Store};
 use crate::probe::{Observation, Probe, RunContext};
 use crate::record::Sink;
+use crate::schedule::Expense;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -40,7 +41,12 @@ pub(super) async fn probe(
     let shape = ProbeShape::of(&probe, &[]);
     store.retain_probes(vec![(probe.labels.clone(), shape)]);
     match run(&context, &probe, limit(&headers)).await {
-        Ok(observation) => store.observe(&Arc::new(observation)),
+        Ok(observation) => {
+            if let Some(governor) = context.live().governors.get(&probe.labels.target) {
+                governor.charge(Instant::now(), Expense::of(&observation));
+            }
+            store.observe(&Arc::new(observation));
+        }
         Err(refused) => return refused,
     }
     exposition::respond(Arc::new(store), &headers, is_of_a_run).await

@@ -7,6 +7,7 @@ mod rolling;
 
 use self::residence::Residence;
 use self::rolling::Rolling;
+use crate::probe::Observation;
 use crate::record::SkipReason;
 use crate::resource::RuntimeState;
 use jiff::Timestamp;
@@ -51,6 +52,16 @@ pub struct Expense {
 }
 
 impl Expense {
+    /// What a run took. One that failed took what the runtime told of it.
+    pub fn of(run: &Observation) -> Self {
+        let usage = run.tokens.map(|tokens| tokens.usage).unwrap_or_default();
+        Self {
+            input_tokens: usage.input.unwrap_or(0) as f64,
+            output_tokens: usage.output.unwrap_or(0) as f64,
+            usd: run.cost_usd.map_or(0.0, |cost| cost.total),
+        }
+    }
+
     fn tokens(self) -> f64 {
         self.input_tokens + self.output_tokens
     }

@@ -68,7 +68,7 @@ impl Launch {
         };
         let probe = &self.plan.probe;
         let observation = self.prober.run(probe, self.context.clone()).await;
-        admission.settle(taken(&observation));
+        admission.settle(Expense::of(&observation));
         guard.finish(observation);
         drop(permit);
         self.note_residence().await;
@@ -136,16 +136,6 @@ fn guess(probe: &Probe) -> Expense {
             .settings
             .price
             .map_or(0.0, |price| price.cost(&usage).total),
-    }
-}
-
-/// What a run took. Failed runs take what they were told of.
-fn taken(run: &Observation) -> Expense {
-    let usage = run.tokens.map(|tokens| tokens.usage).unwrap_or_default();
-    Expense {
-        input_tokens: usage.input.unwrap_or(0) as f64,
-        output_tokens: usage.output.unwrap_or(0) as f64,
-        usd: run.cost_usd.map_or(0.0, |cost| cost.total),
     }
 }
 

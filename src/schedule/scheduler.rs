@@ -167,6 +167,11 @@ impl Fleet {
             .collect()
     }
 
+    /// Each target's governor.
+    pub fn governors(&self) -> HashMap<Arc<str>, Arc<Governor>> {
+        self.governors.clone()
+    }
+
     fn start(&mut self, plan: ProbePlan) -> Running {
         let stop = self.shutdown.token().child_token();
         let ticker = Ticker {

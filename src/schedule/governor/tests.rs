@@ -107,6 +107,17 @@ fn what_a_scenario_once_took_is_expected_again() {
 }
 
 #[test]
+fn what_is_asked_for_on_demand_spends_the_same_budget() {
+    let bench = Bench::with(Limits {
+        tokens_per_day: Some(150.0),
+        ..Limits::default()
+    });
+    bench.governor.charge(bench.start, tokens(50.0, 50.0));
+    assert!(bench.ask(secs(1), tokens(0.0, 100.0), None).is_err());
+    assert!(bench.ask(secs(1), tokens(0.0, 50.0), None).is_ok());
+}
+
+#[test]
 fn dollars_have_their_own_budget() {
     let bench = Bench::with(Limits {
         usd_per_day: Some(1.0),
