@@ -1,5 +1,5 @@
 //! What each runtime says of itself over HTTP, under one set of names. Which of a runtime's own
-//! names means what is a table, [`dialects`].
+//! names means what is a table, `dialects`.
 //!
 //! What a runtime does not tell is absent. One that does not answer is down and tells nothing; one
 //! that has no such interface is unsupported, which is no failure.
