@@ -43,6 +43,13 @@ const SEARCH_EVERY: Duration = Duration::from_secs(30);
 /// looked for by name are looked for again.
 const NAMED_WITHIN: Duration = Duration::from_secs(5);
 
+/// For so long after a process came, a socket that listens may be its own: a model takes a while to load.
+const NEWCOMER_FOR: Duration = Duration::from_secs(120);
+
+/// How often the sockets are listed without a newcomer. It takes the kernel some ten milliseconds, since it
+/// walks through a table for all the connections that there could be.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+
 /// Samples the processes of every target that is on this machine.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -52,6 +59,8 @@ pub(super) struct Process {
     table: ProcessTable,
     tracked: Vec<Tracked>,
     searched: Option<Instant>,
+    /// When the listening sockets were last listed.
+    listed: Option<Instant>,
     /// When a process was last seen for the first time.
     arrival: Option<Instant>,
 }
@@ -82,6 +91,7 @@ impl Process {
             targets,
             tracked: Vec::new(),
             searched: None,
+            listed: None,
             arrival: None,
         }
     }
@@ -140,6 +150,13 @@ impl Process {
         if !self.tracked.iter().any(lost) {
             return Ok(());
         }
+        let young = |at: Instant, limit: Duration| now.saturating_duration_since(at) <= limit;
+        let newcomer = self.arrival.is_some_and(|at| young(at, NEWCOMER_FOR));
+        let rested = self.listed.is_none_or(|at| !young(at, LIST_EVERY));
+        if !(all || newcomer || rested) {
+            return Ok(());
+        }
+        self.listed = Some(now);
         let listening = listeners(&self.proc_root)?;
         let mut wanted = HashSet::new();
         let mut by_socket = Vec::new();

@@ -108,6 +108,8 @@ pub(super) fn read(path: &Path) -> Result<String, Unread> {
 pub(super) struct ProcessTable {
     proc_root: PathBuf,
     parents: BTreeMap<Pid, Pid>,
+    /// Every process is to be looked at anew.
+    stale: bool,
 }
 
 impl ProcessTable {
@@ -115,6 +117,7 @@ impl ProcessTable {
         Self {
             proc_root: proc_root.to_path_buf(),
             parents: BTreeMap::new(),
+            stale: false,
         }
     }
 
@@ -131,6 +134,7 @@ impl ProcessTable {
             }
         })?;
         let mut before = std::mem::take(&mut self.parents);
+        let stale = std::mem::take(&mut self.stale);
         let mut has_new = false;
         for entry in listed.flatten() {
             let Some(pid) = entry
@@ -142,7 +146,8 @@ impl ProcessTable {
             };
             let known = before.remove(&pid);
             has_new |= known.is_none();
-            let parent = known.or_else(|| Some(self.stat(pid)?.parent));
+            let fresh = known.filter(|_| !stale);
+            let parent = fresh.or_else(|| Some(self.stat(pid)?.parent));
             if let Some(parent) = parent {
                 self.parents.insert(pid, parent);
             }
@@ -153,7 +158,7 @@ impl ProcessTable {
     /// Has every process looked at anew: orphans have found other parents, and ids may have been used
     /// again.
     pub(super) fn forget(&mut self) {
-        self.parents.clear();
+        self.stale = true;
     }
 
     pub(super) fn root(&self) -> &Path {
