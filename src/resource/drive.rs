@@ -1,6 +1,6 @@
 //! Asks every sampler at a steady pace, each on a thread of its own.
 
-use super::samplers::{SamplerReport, Samplers, Slot};
+use super::samplers::{SamplerReport, Samplers, Slot, UNSUPPORTED_RETRY};
 use crate::base::shutdown::Shutdown;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -90,6 +90,8 @@ struct Seat {
     orders: std::sync::mpsc::Sender<()>,
     /// Since when an answer is owed.
     asked: Option<Instant>,
+    /// Until when what is not available here is left alone: waking a thread is not free.
+    rests_until: Option<Instant>,
     /// Whether it has been owed for too long.
     hung: bool,
     /// How often that happened, and the failures that the sampler itself reported.
@@ -120,6 +122,7 @@ impl Seat {
             name,
             orders,
             asked: None,
+            rests_until: None,
             hung: false,
             hangs: 0,
             failures: 0,
@@ -128,6 +131,9 @@ impl Seat {
     }
 
     fn tick(&mut self, now: Instant, hung_after: Duration) {
+        if self.rests_until.is_some_and(|until| now < until) {
+            return;
+        }
         let Some(asked) = self.asked else {
             // No thread to hear it (it could not start, or panicked): then no answer will come,
             // and that is found out below.
@@ -157,6 +163,8 @@ impl Seat {
 
     fn answered(&mut self, mut report: SamplerReport) {
         self.asked = None;
+        let unsupported = (!report.supported).then(|| Instant::now() + UNSUPPORTED_RETRY);
+        self.rests_until = unsupported;
         self.failures = report.errors_total;
         report.errors_total += self.hangs;
         if self.hung {
