@@ -134,7 +134,7 @@ async fn a_scenario_that_may_wake_keeps_the_model() {
 
 #[tokio::test]
 async fn the_share_of_a_saturated_runtime_holds_and_every_suppressed_tick_is_counted() {
-    const SHARE: f64 = 0.01;
+    const SHARE: f64 = 0.003;
     let runtime = simulate(Character {
         flavor: RuntimeFlavor::Vllm,
         output_tokens: Distribution::Constant(400),
@@ -148,7 +148,7 @@ runtime_metrics: {{interval: 1s}}
 scenarios:
   - {{name: chat, schedule: '@every 1s', offset: 0s, workload: {{kind: fixed, prompt: Hi, output_tokens: 12}}}}
 targets:
-  - {{name: t, runtime: vllm, url: '{}', model: sim, budget: {{share: 1%}}}}
+  - {{name: t, runtime: vllm, url: '{}', model: sim, budget: {{share: 0.3%}}}}
 ",
         runtime.url()
     );
