@@ -1,19 +1,14 @@
 //! One page of another daemon's metrics, fetched on a sampler's own thread.
 
-use crate::transport::{
-    Clocks, DialError, DialPhases, Dialer, Endpoint, ExchangeError, RequestError, TlsError,
-    build_request,
-};
-use bytes::Bytes;
-use http::header::{ACCEPT, HeaderValue};
-use http::{Method, StatusCode};
+use super::runtime_metrics::fetch::{self, Asked, fetch};
+use crate::transport::{Dialer, Endpoint, TlsError};
 use std::time::Duration;
 
 /// Most bytes of a page. An eight-GPU node cut into instances has some 1 MB.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// The one format that is read.
-const FORMAT: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4");
+const FORMAT: &str = "text/plain;version=0.0.4";
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -23,17 +18,7 @@ pub(super) enum ScrapeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
-    Request(#[from] RequestError),
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error(transparent)]
-    Exchange(#[from] ExchangeError),
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-    #[error("it answered `{0}`")]
-    Status(StatusCode),
-    #[error("its answer exceeds {MAX_BODY} bytes")]
-    TooLarge,
+    Page(#[from] fetch::ScrapeError),
     #[error("its answer is not UTF-8")]
     NotText,
 }
@@ -70,35 +55,16 @@ impl Scraper {
                 self.ready.insert((runtime, Dialer::new(&self.endpoint)?))
             }
         };
-        let page = page(&self.endpoint, dialer);
-        let limit = self.limit;
-        let bytes = runtime.block_on(async {
-            let answer = tokio::time::timeout(limit, page).await;
-            answer.unwrap_or(Err(ScrapeError::Timeout(limit)))
-        })?;
+        let path = match self.endpoint.base_path.is_empty() {
+            true => "/metrics",
+            false => "",
+        };
+        let asked = Asked {
+            formats: FORMAT,
+            time: self.limit,
+            bytes: MAX_BODY,
+        };
+        let bytes = runtime.block_on(fetch(&self.endpoint, dialer, path, asked))?;
         String::from_utf8(bytes).map_err(|_| ScrapeError::NotText)
     }
-}
-
-async fn page(endpoint: &Endpoint, dialer: &Dialer) -> Result<Vec<u8>, ScrapeError> {
-    let path = match endpoint.base_path.is_empty() {
-        true => "/metrics",
-        false => "",
-    };
-    let accept = [(ACCEPT, FORMAT)];
-    let request = build_request(endpoint, Method::GET, path, &accept, Bytes::new()).await?;
-    let mut phases = DialPhases::default();
-    let mut connection = dialer.dial(endpoint, &Clocks::plain(), &mut phases).await?;
-    let head = connection.send(request).await?;
-    if !head.status.is_success() {
-        return Err(ScrapeError::Status(head.status));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = connection.chunk().await? {
-        if body.len() + chunk.data.len() > MAX_BODY {
-            return Err(ScrapeError::TooLarge);
-        }
-        body.extend_from_slice(chunk.data);
-    }
-    Ok(body)
 }

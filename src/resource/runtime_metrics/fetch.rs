@@ -17,8 +17,7 @@ pub(super) const TIME_LIMIT: Duration = Duration::from_secs(2);
 pub(super) const SIZE_LIMIT: usize = 4 << 20;
 
 /// Else prometheus_client may answer in a format of its own choice.
-const FORMATS: HeaderValue =
-    HeaderValue::from_static("text/plain;version=0.0.4,application/json;q=0.9,*/*;q=0.1");
+const FORMATS: &str = "text/plain;version=0.0.4,application/json;q=0.9,*/*;q=0.1";
 
 /// Why a scrape gave nothing: the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,19 +86,19 @@ impl ScrapeFailure {
 
 /// The same in words.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScrapeError {
+pub(in crate::resource) enum ScrapeError {
     #[error(transparent)]
     Request(#[from] RequestError),
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
-    #[error("no page within {TIME_LIMIT:?}")]
-    Timeout,
-    #[error("the page is refused (HTTP {0})")]
+    #[error("no page within {0:?}")]
+    Timeout(Duration),
+    #[error("it answered `{0}`")]
     Status(StatusCode),
-    #[error("the page is longer than {SIZE_LIMIT} bytes")]
-    Oversized,
+    #[error("the page is longer than {0} bytes")]
+    Oversized(usize),
     #[error("the page is not what this runtime has: {0}")]
     Malformed(String),
 }
@@ -112,26 +111,45 @@ impl ScrapeError {
             Self::Dial(DialError::Connect { .. }) => ScrapeFailure::Refused,
             Self::Dial(DialError::Tls(_)) => ScrapeFailure::Tls,
             Self::Exchange(_) => ScrapeFailure::Closed,
-            Self::Timeout => ScrapeFailure::Timeout,
+            Self::Timeout(_) => ScrapeFailure::Timeout,
             Self::Status(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => ScrapeFailure::Auth,
             Self::Status(_) => ScrapeFailure::Status,
-            Self::Oversized => ScrapeFailure::Oversized,
+            Self::Oversized(_) => ScrapeFailure::Oversized,
             Self::Malformed(_) => ScrapeFailure::Malformed,
         }
     }
 }
 
+/// What is asked for, and how much of it is taken.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::resource) struct Asked {
+    /// `accept`.
+    pub(in crate::resource) formats: &'static str,
+    /// How long it may take.
+    pub(in crate::resource) time: Duration,
+    /// Most bytes of the page.
+    pub(in crate::resource) bytes: usize,
+}
+
+/// A runtime's own page.
+pub(super) const RUNTIMES: Asked = Asked {
+    formats: FORMATS,
+    time: TIME_LIMIT,
+    bytes: SIZE_LIMIT,
+};
+
 /// The page's bytes.
 ///
 /// # Errors
 /// When there is no complete page of a good status within the limits.
-pub(super) async fn fetch(
+pub(in crate::resource) async fn fetch(
     endpoint: &Endpoint,
     dialer: &Dialer,
     path: &str,
+    asked: Asked,
 ) -> Result<Vec<u8>, ScrapeError> {
     let page = async {
-        let accept = [(ACCEPT, FORMATS)];
+        let accept = [(ACCEPT, HeaderValue::from_static(asked.formats))];
         let request = build_request(endpoint, Method::GET, path, &accept, Bytes::new()).await?;
         let mut connection = dialer
             .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
@@ -142,14 +160,14 @@ pub(super) async fn fetch(
         }
         let mut page = Vec::new();
         while let Some(chunk) = connection.chunk().await? {
-            if page.len() + chunk.data.len() > SIZE_LIMIT {
-                return Err(ScrapeError::Oversized);
+            if page.len() + chunk.data.len() > asked.bytes {
+                return Err(ScrapeError::Oversized(asked.bytes));
             }
             page.extend_from_slice(chunk.data);
         }
         Ok(page)
     };
-    tokio::time::timeout(TIME_LIMIT, page)
+    tokio::time::timeout(asked.time, page)
         .await
-        .unwrap_or(Err(ScrapeError::Timeout))
+        .unwrap_or(Err(ScrapeError::Timeout(asked.time)))
 }

@@ -5,7 +5,7 @@
 //! that has no such interface is unsupported, which is no failure.
 
 mod dialects;
-mod fetch;
+pub(super) mod fetch;
 mod page;
 mod scrape;
 mod target;

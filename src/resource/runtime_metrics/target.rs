@@ -1,6 +1,6 @@
 //! Whom to ask, and where.
 
-use super::fetch::{ScrapeError, fetch};
+use super::fetch::{RUNTIMES, ScrapeError, fetch};
 use super::page::Reader;
 use super::{Look, dialects};
 use crate::resource::RuntimeState;
@@ -138,7 +138,7 @@ impl RuntimeTarget {
             dialer,
             path,
         } = &self.address;
-        let page = fetch(endpoint, dialer, path).await?;
+        let page = fetch(endpoint, dialer, path, RUNTIMES).await?;
         self.reader
             .read(&page, &self.labels.model)
             .map_err(ScrapeError::Malformed)
