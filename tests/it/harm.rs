@@ -10,22 +10,6 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// Somebody else's request.
-async fn use_it(runtime: &Runtime, path: &str, body: String) {
-    let endpoint = Endpoint::parse(&runtime.url()).unwrap();
-    let dialer = Dialer::new(&endpoint).unwrap();
-    let limit = Duration::from_secs(120);
-    let asked = ask(
-        &endpoint,
-        &dialer,
-        Method::POST,
-        path,
-        Bytes::from(body),
-        limit,
-    );
-    asked.await.unwrap();
-}
-
 fn generate() -> String {
     r#"{"model":"sim","prompt":"Hello","stream":false}"#.to_owned()
 }
@@ -37,19 +21,8 @@ fn chat(tokens: u32) -> String {
 }
 
 async fn is_loaded(runtime: &Runtime) -> bool {
-    let endpoint = Endpoint::parse(&runtime.url()).unwrap();
-    let dialer = Dialer::new(&endpoint).unwrap();
-    let limit = Duration::from_secs(5);
-    let asked = ask(
-        &endpoint,
-        &dialer,
-        Method::GET,
-        "/api/ps",
-        Bytes::new(),
-        limit,
-    );
-    let (_, body) = asked.await.unwrap();
-    String::from_utf8(body).unwrap().contains("sim")
+    let loaded = runtime.ask(Method::GET, "/api/ps", "").await;
+    loaded.contains("sim")
 }
 
 const KEEP: Duration = Duration::from_secs(4);
@@ -91,7 +64,9 @@ async fn stays(wake: bool) -> (Duration, Daemon, Runtime) {
         .await;
         assert!(!is_loaded(&runtime).await, "a probe has loaded the model");
     }
-    use_it(&runtime, "/api/generate", generate()).await;
+    runtime
+        .ask(Method::POST, "/api/generate", &generate())
+        .await;
     let used = Instant::now();
     let limit = used + 3 * KEEP;
     while is_loaded(&runtime).await && Instant::now() < limit {
@@ -116,7 +91,9 @@ async fn a_probe_neither_loads_a_model_nor_keeps_it_when_nobody_uses_it() {
         0.0,
         "unloaded is no failure"
     );
-    use_it(&runtime, "/api/generate", generate()).await;
+    runtime
+        .ask(Method::POST, "/api/generate", &generate())
+        .await;
     eventually("the next use is ridden along with", async || {
         let series = daemon.metrics().await;
         (sum(&series, "llm_probe_runs_total", &[]) > 1.0).then_some(())
@@ -209,7 +186,10 @@ async fn four_runtimes_in_four_states_have_the_four_verdicts() {
     .await;
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mute_url = format!("http://{}", mute.local_addr().unwrap());
-    let occupy = async { use_it(&queued, "/v1/chat/completions", chat(20_000)).await };
+    let occupy = async {
+        let path = "/v1/chat/completions";
+        queued.ask(Method::POST, path, &chat(20_000)).await;
+    };
     let watch = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut config = "

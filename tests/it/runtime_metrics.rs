@@ -2,10 +2,8 @@
 
 use crate::daemon::{Daemon, series, sum, write_atomically};
 use crate::support::{Runtime, eventually, quick, simulate};
-use bytes::Bytes;
 use http::Method;
 use sonde::simulate::{Character, Distribution, RuntimeFlavor};
-use sonde::transport::{Dialer, Endpoint, ask};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -37,19 +35,7 @@ targets:
 
 /// The runtime's own exposition.
 async fn own_page(runtime: &Runtime) -> BTreeMap<String, f64> {
-    let endpoint = Endpoint::parse(&runtime.url()).unwrap();
-    let dialer = Dialer::new(&endpoint).unwrap();
-    let limit = Duration::from_secs(5);
-    let asked = ask(
-        &endpoint,
-        &dialer,
-        Method::GET,
-        "/metrics",
-        Bytes::new(),
-        limit,
-    );
-    let (_, body) = asked.await.unwrap();
-    series(&String::from_utf8(body).unwrap())
+    series(&runtime.ask(Method::GET, "/metrics", "").await)
 }
 
 /// Our name and theirs.

@@ -1,12 +1,14 @@
 //! A simulated runtime, a probe at it, and patience.
 
+use bytes::Bytes;
+use http::Method;
 use sonde::probe::{
     Assertion, ConnectionPolicy, Limits, Observation, Probe, Prober, RunContext, Scenario,
     ScenarioSettings, Target, TargetSettings, Timeouts,
 };
 use sonde::runtime::{Generation, Operation, find};
 use sonde::simulate::{Character, Distribution, RequestHistory, RuntimeFlavor, Simulator};
-use sonde::transport::{Dialer, Endpoint};
+use sonde::transport::{Dialer, Endpoint, ask};
 use sonde::workload::{CachePolicy, WorkloadSettings};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +32,16 @@ impl Drop for Runtime {
 impl Runtime {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What it answers to somebody else than a probe.
+    pub async fn ask(&self, method: Method, path: &str, body: &str) -> String {
+        let endpoint = Endpoint::parse(&self.url()).unwrap();
+        let dialer = Dialer::new(&endpoint).unwrap();
+        let body = Bytes::from(body.to_owned());
+        let limit = Duration::from_secs(120);
+        let asked = ask(&endpoint, &dialer, method, path, body, limit);
+        String::from_utf8(asked.await.unwrap().1).unwrap()
     }
 }
 
