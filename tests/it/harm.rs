@@ -26,7 +26,10 @@ fn chat(tokens: u32) -> String {
 async fn stays_until(runtime: &Runtime) -> Option<Timestamp> {
     let loaded = runtime.ask(Method::GET, "/api/ps", "").await;
     let loaded: serde_json::Value = serde_json::from_str(&loaded).unwrap();
-    let end = loaded["models"].as_array().unwrap().first()?["expires_at"].as_str();
+    let end = loaded
+        .pointer("/models/0")?
+        .get("expires_at")
+        .and_then(|end| end.as_str());
     Some(end.unwrap().parse().unwrap())
 }
 
