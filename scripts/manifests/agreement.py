@@ -5,7 +5,7 @@ import json
 
 import yaml
 
-from .build import K8S, parsed
+from .build import K8S, REPOSITORY, parsed
 from .pods import label, pods, sonde_in
 
 # What may differ between Sonde alone and Sonde as a sidecar, see components/sidecar/sidecar.yaml.
@@ -136,6 +136,20 @@ def sidecar_patch_problems(rendered, sidecar_items):
     for key, value in template["metadata"]["labels"].items():
         if expected["metadata"]["labels"].get(key) != value:
             yield f"the label `{key}` is not the component's"
+
+
+# --- prometheus/rules --------------------------------------------------------------------------------------------------
+
+
+def rules_problems(items):
+    """What k8s/generate took over as text still says what the rule files say."""
+    for path in sorted((REPOSITORY / "prometheus/rules").glob("*.yml")):
+        source = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = [item for item in items if item["metadata"]["name"] == f"sonde-{path.stem}"]
+        if len(found) != 1:
+            yield f"{len(found)} objects of {path.name}"
+        for item in found:
+            yield from (f"{path.name} and {label(item)}: {difference}" for difference in differences(source, item["spec"]))
 
 
 # --- k8s/gke ----------------------------------------------------------------------------------------------------------
