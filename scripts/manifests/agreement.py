@@ -1,4 +1,4 @@
-"""That what is written in several places says the same: sidecar and central, kustomize and chart, k8s/gke and its overlay."""
+"""That what is written in several places says the same: sidecar and central, overlays and chart, k8s/gke and its overlay."""
 
 import copy
 import json
@@ -149,7 +149,9 @@ def rules_problems(items):
         if len(found) != 1:
             yield f"{len(found)} objects of {path.name}"
         for item in found:
-            yield from (f"{path.name} and {label(item)}: {difference}" for difference in differences(source, item["spec"]))
+            yield from (
+                f"{path.name} and {label(item)}: {difference}" for difference in differences(source, item["spec"])
+            )
 
 
 # --- k8s/gke ----------------------------------------------------------------------------------------------------------

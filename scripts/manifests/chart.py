@@ -1,4 +1,4 @@
-"""The Helm chart: lint, values that must be refused, every mode rendered, and what the objects have in common with kustomize's."""
+"""The Helm chart: lint, values that must be refused, every mode rendered, and that it agrees with the overlays."""
 
 import yaml
 

@@ -41,7 +41,7 @@ WRONG_FIELDS = [
     ("a number that should be text", "central", lambda items: sonde_of(items)["env"][0].update(value=10798)),
     ("a Service without ports", "central", lambda items: item_of(items, "Service")["spec"].update(ports="http")),
     (
-        "an unknown restart policy field of a probe",
+        "a field of a probe at the wrong place",
         "central",
         lambda items: sonde_of(items)["livenessProbe"].update(path="/"),
     ),
@@ -249,6 +249,7 @@ def check(report, built, definitions, sonde):
         ),
     }
     report.check("a fault is noticed: a sidecar unlike the others", noticed(agreement.same_container_problems(other)))
+    check_agreement(report, built)
     for what, change in BAD_CONFIGS:
         items = broken(built, "central", lambda i, change=change: set_config(i, change))
         name = f"a fault is noticed: {what} in sonde.yaml"
@@ -256,6 +257,24 @@ def check(report, built, definitions, sonde):
             report.check(name, noticed(references.daemon_problems(sonde, config_of(items)["data"]["sonde.yaml"])))
         else:
             report.skip(name, "no daemon to ask")
+
+
+def check_agreement(report, built):
+    """Whoever says the same thing elsewhere must not be allowed to differ."""
+    central = built["central"]
+    chart = broken(built, "central", lambda i: item_of(i, "Deployment")["spec"].update(replicas=2))
+    report.check("a fault is noticed: a chart unlike its overlay", noticed(agreement.chart_problems(central, chart)))
+    shorter = [item for item in built[agreement.GKE_OVERLAY] if item["kind"] != "Service"]
+    found = agreement.gke_problems(shorter, agreement.GKE_FILES)
+    report.check("a fault is noticed: k8s/gke with more than its overlay", noticed(found))
+    rules = broken(
+        built,
+        "central with monitoring-operator",
+        lambda i: item_of(i, "PrometheusRule")["spec"]["groups"][0].update(name="other"),
+    )
+    report.check("a fault is noticed: a rule unlike its file", noticed(agreement.rules_problems(rules)))
+    large = broken(built, "central", lambda i: config_of(i)["data"].update(large="x" * references.LARGEST_APPLIED))
+    report.check("a fault is noticed: an object too large to apply", noticed(references.scope_problems(large)))
 
 
 def check_custom(report, definitions, what, item, change):

@@ -1,4 +1,4 @@
-"""Every object against its schema: Kubernetes' own for several versions, CustomResourceDefinitions with their CEL rules."""
+"""Every object against its schema: Kubernetes' own for several versions, custom ones with their CEL rules."""
 
 import datetime
 import os
@@ -18,7 +18,8 @@ VERSIONS = ("1.29", "1.32", kubernetes_validate.latest_version())
 CUSTOM_GROUPS = ("monitoring.coreos.com/", "monitoring.googleapis.com/")
 # What the API server names otherwise for CEL, since CEL reserves it.
 RESERVED = set(
-    "true false null in as break const continue else for function if import let loop package namespace return var void while".split()
+    "true false null in as break const continue else for function if import let loop package namespace return var"
+    " void while".split()
 )
 UNITS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
