@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many of the latest events an account remembers one by one.
-const RECENT: usize = 20;
+/// How many of the latest bad events an account remembers one by one.
+const REMEMBERED: usize = 10;
 
 /// A probe and the objectives that speak of it.
 #[derive(Clone, Debug)]
@@ -86,8 +86,51 @@ pub struct Standing {
     pub budget_remaining: Option<f64>,
     /// Burn rates, shortest time first.
     pub burn: Vec<Burn>,
-    /// The latest events, oldest first.
-    pub recent: Vec<Arc<Event>>,
+    /// The latest event, whatever it counts as.
+    pub last: Option<Arc<Event>>,
+    /// The latest bad events of all that were counted, oldest first; 10 at the most.
+    pub latest_bad: Vec<Arc<Event>>,
+}
+
+/// Whether a promise is kept, as far as the window tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// More was bad than the promise allows.
+    Broken,
+    /// Nothing was judged yet.
+    Unknown,
+    /// No more was bad than the promise allows.
+    Kept,
+}
+
+impl Health {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Unknown => "unknown",
+            Self::Kept => "kept",
+        }
+    }
+}
+
+impl Standing {
+    /// Whether the promise is kept by what was seen.
+    pub fn health(&self) -> Health {
+        match self.good_ratio {
+            None => Health::Unknown,
+            Some(ratio) if ratio < self.objective.objective => Health::Broken,
+            Some(_) => Health::Kept,
+        }
+    }
+
+    /// Whether chance alone hardly explains [`Self::health`]: the promise lies outside the bounds.
+    pub fn is_certain(&self) -> bool {
+        let promised = self.objective.objective;
+        self.bounds
+            .is_some_and(|bounds| promised <= bounds.lower || promised > bounds.upper)
+    }
 }
 
 /// Judges every run once, for each objective that speaks of its probe. Times are of the monotonic
@@ -163,7 +206,8 @@ struct Account {
     burn: Vec<Rolling>,
     /// Whether the judged event before was bad.
     after_bad: bool,
-    recent: VecDeque<Arc<Event>>,
+    last: Option<Arc<Event>>,
+    latest_bad: VecDeque<Arc<Event>>,
 }
 
 impl Account {
@@ -177,14 +221,16 @@ impl Account {
                 window: fresh(objective.window),
                 burn: windows.into_iter().map(fresh).collect(),
                 after_bad: false,
-                recent: VecDeque::new(),
+                last: None,
+                latest_bad: VecDeque::new(),
                 objective: Arc::new(objective),
             };
         };
         if *known.objective != objective {
             known.window = fresh(objective.window);
             known.burn.clear();
-            known.recent.clear();
+            known.last = None;
+            known.latest_bad.clear();
             known.after_bad = false;
             known.objective = Arc::new(objective);
         }
@@ -207,10 +253,7 @@ impl Account {
         if judgement != Judgement::Excluded {
             self.after_bad = judgement == Judgement::Bad;
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(Arc::new(Event {
+        let event = Arc::new(Event {
             run_id: run.run_id,
             ended: run.ended,
             judgement,
@@ -220,7 +263,14 @@ impl Account {
                 true => self.objective.conditions.breaches(run),
                 false => Vec::new(),
             },
-        }));
+        });
+        if judgement == Judgement::Bad {
+            if self.latest_bad.len() == REMEMBERED {
+                self.latest_bad.pop_front();
+            }
+            self.latest_bad.push_back(event.clone());
+        }
+        self.last = Some(event);
     }
 
     fn standing(&self, labels: &ProbeLabels, now: Duration) -> Standing {
@@ -250,7 +300,8 @@ impl Account {
             effective_events: good_ratio.map(|_| effective),
             budget_remaining: counts.bad_ratio().map(|bad| 1.0 - bad / allowed),
             burn: burn.collect(),
-            recent: self.recent.iter().cloned().collect(),
+            last: self.last.clone(),
+            latest_bad: self.latest_bad.iter().cloned().collect(),
         }
     }
 }

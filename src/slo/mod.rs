@@ -5,7 +5,7 @@ mod interval;
 mod objective;
 mod rolling;
 
-pub use book::{Burn, Event, ProbeObjectives, SloBook, Standing};
+pub use book::{Burn, Event, Health, ProbeObjectives, SloBook, Standing};
 pub use interval::{Interval, effective_events, wilson};
 pub use objective::{Breach, Conditions, Judgement, Objective, Selector};
 pub use rolling::Counts;

@@ -1,6 +1,7 @@
 //! An objective, stated once; each run is judged once and exactly, not by bucket.
 
 use crate::base::label::UserLabels;
+use crate::base::units::format_duration;
 use crate::measure::quantiles::quantile;
 use crate::probe::{Observation, Outcome};
 use serde::Serialize;
@@ -128,6 +129,31 @@ enum Absent {
 }
 
 impl Conditions {
+    /// The conditions that are set, by their keys in the configuration, with their limits.
+    pub fn stated(&self) -> Vec<(&'static str, String)> {
+        let time = |limit: Option<Duration>| limit.map(format_duration);
+        let all = [
+            ("first_token_under", time(self.first_token_under)),
+            ("first_visible_under", time(self.first_visible_under)),
+            ("inter_token_p95_under", time(self.inter_token_p95_under)),
+            ("per_output_token_under", time(self.per_output_token_under)),
+            ("max_stall_under", time(self.max_stall_under)),
+            ("inference_under", time(self.inference_under)),
+            (
+                "decode_tps_over",
+                self.decode_tps_over.map(|limit| limit.to_string()),
+            ),
+            (
+                "cost_under_usd",
+                self.cost_under_usd.map(|limit| limit.to_string()),
+            ),
+        ];
+        let set = all
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name, limit?)));
+        set.collect()
+    }
+
     /// The conditions that a successful run breaks. A figure equal to its limit does: under is under.
     pub fn breaches(&self, run: &Observation) -> Vec<Breach> {
         let latency = &run.latency;
