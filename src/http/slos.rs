@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::base::units::format_duration;
-use crate::slo::{Burn, Health, Standing};
+use crate::slo::{Burn, Health, Standing, Urgency};
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ pub(super) async fn slos(State(context): State<Context>) -> Json<Value> {
     Json(answer(&standings))
 }
 
-/// `fine` is `null` while no objective has seen an event.
+/// `fine`: no promise is broken and no budget goes too fast; `null` while nothing was judged.
 fn answer(standings: &[Standing]) -> Value {
     let count = |health| {
         standings
@@ -23,10 +23,13 @@ fn answer(standings: &[Standing]) -> Value {
             .count()
     };
     let (kept, broken) = (count(Health::Kept), count(Health::Broken));
+    let burning = standings.iter().filter(|one| one.burning().is_some());
+    let burning = burning.count();
     json!({
-        "fine": (kept + broken > 0).then_some(broken == 0),
+        "fine": (kept + broken > 0).then_some(broken + burning == 0),
         "kept": kept,
         "broken": broken,
+        "burning": burning,
         "unknown": count(Health::Unknown),
         "slos": standings.iter().map(standing).collect::<Vec<_>>(),
     })
@@ -46,6 +49,7 @@ fn standing(standing: &Standing) -> Value {
         "window": format_duration(objective.window),
         "covered_seconds": standing.covered.as_secs_f64(),
         "health": standing.health(),
+        "burning": standing.burning().map(Urgency::severity),
         "certain": standing.is_certain(),
         "events": standing.counts,
         "effective_events": standing.effective_events,

@@ -1,6 +1,7 @@
 //! The account of every objective, probe by probe: judged once, counted for good, and kept for as
 //! long as a window looks back.
 
+use super::burn::{BurnPolicy, BurnRule, Urgency};
 use super::interval::{Interval, effective_events, wilson};
 use super::objective::{Breach, Judgement, Objective};
 use super::rolling::{Counts, Rolling, Tally};
@@ -84,8 +85,10 @@ pub struct Standing {
     /// 1 − bad ÷ (allowed share × judged) within the window: 1 untouched, 0 spent, negative overspent;
     /// absent without a judged event.
     pub budget_remaining: Option<f64>,
-    /// Burn rates, shortest time first.
+    /// Burn rates over every window of `policy`, shortest first.
     pub burn: Vec<Burn>,
+    /// Which burn rates alert.
+    pub policy: BurnPolicy,
     /// The latest event, whatever it counts as.
     pub last: Option<Arc<Event>>,
     /// The latest bad events of all that were counted, oldest first; 10 at the most.
@@ -123,6 +126,26 @@ impl Standing {
             Some(ratio) if ratio < self.objective.objective => Health::Broken,
             Some(_) => Health::Kept,
         }
+    }
+
+    /// The burn rate over a window of the policy.
+    pub fn burn_over(&self, window: Duration) -> Option<&Burn> {
+        self.burn.iter().find(|burn| burn.window == window)
+    }
+
+    /// How urgent it is that the budget goes too fast right now, by the rules that alerts follow, but
+    /// without the time for which those wait; absent where it does not.
+    pub fn burning(&self) -> Option<Urgency> {
+        let exceeds = |window: Duration, rule: &BurnRule| {
+            let burn = self.burn_over(window)?;
+            (burn.rate? > rule.factor).then_some(burn.counts.bad)
+        };
+        let fires = |rule: &&BurnRule| {
+            let (long, short) = (exceeds(rule.long, rule), exceeds(rule.short, rule));
+            short.is_some() && long.is_some_and(|bad| bad >= u64::from(rule.least_bad))
+        };
+        let firing = self.policy.rules.iter().filter(fires);
+        firing.map(|rule| rule.urgency).min()
     }
 
     /// Whether chance alone hardly explains [`Self::health`]: the promise lies outside the bounds.
@@ -204,6 +227,7 @@ struct Account {
     total: Counts,
     window: Rolling,
     burn: Vec<Rolling>,
+    policy: BurnPolicy,
     /// Whether the judged event before was bad.
     after_bad: bool,
     last: Option<Arc<Event>>,
@@ -212,7 +236,8 @@ struct Account {
 
 impl Account {
     fn open(objective: Objective, period: Duration, known: Option<Self>, now: Duration) -> Self {
-        let windows = burn_windows(&objective, period);
+        let policy = BurnPolicy::derive(period, objective.objective, objective.window);
+        let windows = policy.windows();
         let fresh = |window: Duration| Rolling::new(window, now);
         let Some(mut known) = known else {
             return Self {
@@ -220,6 +245,7 @@ impl Account {
                 total: Counts::default(),
                 window: fresh(objective.window),
                 burn: windows.into_iter().map(fresh).collect(),
+                policy,
                 after_bad: false,
                 last: None,
                 latest_bad: VecDeque::new(),
@@ -240,6 +266,7 @@ impl Account {
             same.map_or_else(|| fresh(window), |index| before.swap_remove(index))
         });
         known.burn = reopened.collect();
+        known.policy = policy;
         known
     }
 
@@ -300,17 +327,12 @@ impl Account {
             effective_events: good_ratio.map(|_| effective),
             budget_remaining: counts.bad_ratio().map(|bad| 1.0 - bad / allowed),
             burn: burn.collect(),
+            policy: self.policy.clone(),
             last: self.last.clone(),
             latest_bad: self.latest_bad.iter().cloned().collect(),
         }
     }
 }
 
-/// Times over which burn rates are kept, shortest first.
-fn burn_windows(_objective: &Objective, _period: Duration) -> Vec<Duration> {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    [5 * MINUTE, 30 * MINUTE, HOUR, 6 * HOUR, 72 * HOUR]
-        .map(Duration::from_secs)
-        .to_vec()
-}
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use super::format::{ABSENT, Escaped, ago, figure, span};
 use super::table::State;
 use crate::base::units::format_duration;
-use crate::slo::{Burn, Event, Health, Standing};
+use crate::slo::{Event, Health, Standing, Urgency};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ pub(super) fn section(standings: &[Standing], now: Timestamp) -> String {
         return String::new();
     }
     let mut sorted: Vec<_> = standings.iter().collect();
-    // Stable, so that those of equal health stay in the order of their probes.
-    sorted.sort_by_key(|standing| standing.health());
+    // Stable, so that those in equal state stay in the order of their probes.
+    sorted.sort_by_key(|standing| state(standing));
     let rows: String = sorted
         .into_iter()
         .map(|standing| row(standing, now))
@@ -34,13 +34,18 @@ const HEAD: &str = "<thead><tr>\
 <th scope=\"col\">Last bad run</th>\
 </tr></thead>";
 
-fn row(standing: &Standing, now: Timestamp) -> String {
-    let objective = &standing.objective;
-    let state = match standing.health() {
+fn state(standing: &Standing) -> State {
+    match standing.health() {
         Health::Broken => State::Failing,
+        _ if standing.burning().is_some() => State::Doubtful,
         Health::Unknown => State::Waiting,
         Health::Kept => State::Good,
-    };
+    }
+}
+
+fn row(standing: &Standing, now: Timestamp) -> String {
+    let objective = &standing.objective;
+    let state = state(standing);
     let mut promise = vec!["success".to_owned()];
     let conditions = objective.conditions.stated().into_iter();
     promise.extend(conditions.map(|(name, limit)| format!("{name} {limit}")));
@@ -56,7 +61,7 @@ fn row(standing: &Standing, now: Timestamp) -> String {
         ),
         ("Good", "n fig", good(standing)),
         ("Budget left", "fig budget", budget(standing)),
-        ("Burn rate", "burn", burns(&standing.burn)),
+        ("Burn rate", "burn", burns(standing)),
         ("Last bad run", "when", last_bad(standing, now)),
     ];
     let cells: String = cells
@@ -67,7 +72,7 @@ fn row(standing: &Standing, now: Timestamp) -> String {
         .collect();
     format!(
         "<tr class=\"{class}\"><th scope=\"row\" title=\"good is: {promise}\">{sign}{name} \
-         <small>{health}{doubt}</small></th>\
+         <small>{health}{doubt}{burning}</small></th>\
          <td class=\"of\" data-name=\"Probe\">{probe}</td>{cells}</tr>",
         class = state.class(),
         promise = Escaped(promise.join(", ")),
@@ -75,8 +80,13 @@ fn row(standing: &Standing, now: Timestamp) -> String {
         name = Escaped(&objective.name),
         health = standing.health().as_str(),
         doubt = match standing.good_ratio.is_some() && !standing.is_certain() {
-            true => ", by what was seen so far",
+            true => " so far",
             false => "",
+        },
+        burning = match standing.burning() {
+            Some(Urgency::Page) => ", burns fast",
+            Some(Urgency::Ticket) => ", burns",
+            None => "",
         },
         probe = Escaped(&standing.labels),
     )
@@ -134,12 +144,18 @@ fn whole_span(time: Duration) -> String {
     SignedDuration::try_from(time).map_or_else(|_| format_duration(time), span)
 }
 
-fn burns(burns: &[Burn]) -> String {
-    let parts: String = burns
-        .iter()
-        .filter_map(|burn| {
+/// Over the long windows of the alerts. What is above an alert's threshold stands out.
+fn burns(standing: &Standing) -> String {
+    let rules = standing.policy.rules.iter();
+    let parts: String = rules
+        .filter_map(|rule| {
+            let burn = standing.burn_over(rule.long)?;
             let rate = burn.rate?;
-            let class = if rate > 1.0 { " class=\"hot\"" } else { "" };
+            let class = if rate > rule.factor {
+                " class=\"hot\""
+            } else {
+                ""
+            };
             let counts = burn.counts;
             Some(format!(
                 "<span{class} title=\"{} bad of {}\"><small>{}</small> {}</span>",
