@@ -1,7 +1,7 @@
 //! The account of every objective, probe by probe: judged once, counted for good, and kept for as
 //! long as a window looks back.
 
-use super::burn::{BurnPolicy, BurnRule, Urgency};
+use super::burn::{BurnPolicy, BurnRule, LEAST_BAD, Urgency};
 use super::interval::{Interval, effective_events, wilson};
 use super::objective::{Breach, Judgement, Objective};
 use super::rolling::{Counts, Rolling, Tally};
@@ -148,11 +148,13 @@ impl Standing {
         firing.map(|rule| rule.urgency).min()
     }
 
-    /// Whether chance alone hardly explains [`Self::health`]: the promise lies outside the bounds.
+    /// Whether chance alone hardly explains [`Self::health`]: the promise lies outside the bounds and,
+    /// where it is broken, there are as many bad runs as an alert asks for.
     pub fn is_certain(&self) -> bool {
         let promised = self.objective.objective;
+        let enough = self.counts.bad >= u64::from(LEAST_BAD);
         self.bounds
-            .is_some_and(|bounds| promised <= bounds.lower || promised > bounds.upper)
+            .is_some_and(|bounds| promised <= bounds.lower || (promised > bounds.upper && enough))
     }
 }
 

@@ -190,3 +190,115 @@ fn why(event: &Event) -> String {
         .collect();
     names.join(", ")
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::base::label::ProbeLabels;
+    use crate::probe::{Outcome, Probe, Prober, RunContext};
+    use crate::record::Sink;
+    use crate::slo::{Conditions, Objective, ProbeObjectives, Selector, SloBook};
+    use std::sync::Arc;
+    use std::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    const PERIOD: Duration = Duration::from_secs(30);
+
+    fn objective(name: &str, share: f64, first_token: Option<u64>) -> Objective {
+        Objective {
+            name: name.to_owned(),
+            selector: Selector::default(),
+            objective: share,
+            window: Duration::from_secs(30 * 86_400),
+            conditions: Conditions {
+                first_token_under: first_token.map(Duration::from_millis),
+                ..Conditions::default()
+            },
+        }
+    }
+
+    /// Two objectives of each of these probes, after a day of runs: of the target with the most bad
+    /// runs at the end of it, its last hour is bad. `now` is when the day ends.
+    pub(in crate::http::ui) fn standings(
+        probes: &[(ProbeLabels, usize)],
+        now: Timestamp,
+    ) -> Vec<Standing> {
+        let book = SloBook::default();
+        let start = Instant::now();
+        let of_probe = |(labels, _): &(ProbeLabels, usize)| ProbeObjectives {
+            labels: labels.clone(),
+            objectives: vec![
+                objective("availability", 0.999, None),
+                objective("ttft", 0.95, Some(800)),
+            ],
+            period: PERIOD,
+        };
+        book.retain(probes.iter().map(of_probe).collect(), start);
+        let context = RunContext::on_demand(CancellationToken::new());
+        let mut run = Prober::default().aborted(&Probe::example(), &context);
+        const TICKS: u32 = 2880;
+        for (labels, bad) in probes {
+            run.labels = labels.clone();
+            for tick in 0..TICKS {
+                run.dispatched = start + tick * PERIOD;
+                let ago = SignedDuration::from_secs(30 * i64::from(TICKS - tick));
+                run.ended = now - ago;
+                run.outcome = match (TICKS - tick) as usize <= *bad {
+                    true => Outcome::Stalled,
+                    false => Outcome::Success,
+                };
+                let slow = tick % 40 == 7;
+                let first_token = if slow { 950 } else { 210 };
+                run.latency.first_token = Some(Duration::from_millis(first_token));
+                book.observe(&Arc::new(run.clone()));
+            }
+        }
+        book.standings(start + TICKS * PERIOD)
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_767_323_045).unwrap()
+    }
+
+    fn labels(target: &str) -> ProbeLabels {
+        ProbeLabels {
+            target: target.into(),
+            ..Probe::example().labels
+        }
+    }
+
+    #[test]
+    fn broken_promises_come_first_and_say_why() {
+        let standings = standings(&[(labels("fine"), 0), (labels("ill"), 120)], now());
+        let section = section(&standings, now());
+        let ill = section.find("ill/s").unwrap();
+        assert!(ill < section.find("fine/s").unwrap(), "{section}");
+        for text in [
+            "broken, burns fast</small>",
+            "kept</small>",
+            "<small>stalled</small>",
+            "<small>first_token_under</small>",
+            "title=\"good is: success, first_token_under 800ms\"",
+            "97.5 %",
+            "99.9 %<small> in 30d</small>",
+        ] {
+            assert!(section.contains(text), "{text}\n{section}");
+        }
+    }
+
+    #[test]
+    fn without_objectives_there_is_no_section_and_without_events_no_figure() {
+        assert_eq!(section(&[], now()), "");
+        let book = SloBook::default();
+        let fresh = ProbeObjectives {
+            labels: labels("a<b"),
+            objectives: vec![objective("ttft", 0.95, None)],
+            period: PERIOD,
+        };
+        book.retain(vec![fresh], Instant::now());
+        let section = section(&book.standings(Instant::now()), now());
+        assert!(section.contains("unknown</small>"), "{section}");
+        assert!(section.contains("a&lt;b/s"), "{section}");
+        assert_eq!(section.matches(ABSENT).count(), 4, "{section}");
+    }
+}
