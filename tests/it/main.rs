@@ -17,5 +17,6 @@ mod process;
 mod runtime_metrics;
 mod selftest;
 mod simulate;
+mod slo;
 mod support;
 mod transport;
