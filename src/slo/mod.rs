@@ -3,6 +3,7 @@
 mod assessment;
 mod baseline;
 mod book;
+mod burn;
 mod comparison;
 mod evidence;
 mod interval;
@@ -13,6 +14,7 @@ mod verdict;
 pub use assessment::{Assessment, Judged};
 pub use baseline::{Baseline, BaselineError, Recording, Sample};
 pub use book::{Burn, Event, ProbeObjectives, SloBook, Standing};
+pub use burn::{BurnPolicy, BurnRule, LEAST_BAD, RUNS_IN_SHORT, Shortfall, Urgency};
 pub use comparison::{Compared, Comparison, Quantity, compare};
 pub use evidence::{Burning, Evidence, Recent, Silence};
 pub use interval::{Interval, effective_events, wilson};
