@@ -6,6 +6,7 @@ mod exposition;
 mod listener;
 mod probe;
 mod ui;
+mod verdict;
 mod web_config;
 
 pub use listener::Listener;
@@ -89,6 +90,11 @@ pub fn router(context: Context) -> Router {
         .route("/probe", get(probe::probe))
         .route("/sd", get(api::service_discovery))
         .route("/api/v1/probes", get(api::probes))
+        // Flagger's webhooks can only POST.
+        .route(
+            "/api/v1/verdict",
+            get(verdict::verdict).post(verdict::verdict),
+        )
         .route("/-/reload", post(admin::reload).put(admin::reload))
         .layer(authorized)
         // Kubernetes' probes carry no credentials, and these tell next to nothing.

@@ -1,8 +1,9 @@
 //! What is known of one objective of one probe, as a verdict needs it.
 
-use super::book::{Event, Standing};
+use super::book::{Burn, Standing};
+use super::burn::{BurnPolicy, Urgency};
 use super::interval::Interval;
-use super::objective::{Conditions, Judgement};
+use super::objective::Conditions;
 use super::rolling::Counts;
 use crate::base::units::format_duration;
 use crate::probe::Outcome;
@@ -57,13 +58,11 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Of these runs, oldest first. What is excluded neither counts nor ends a row of failures.
-    pub fn of(runs: impl IntoIterator<Item = (Judgement, Outcome)>) -> Self {
+    /// Of these runs, oldest first: those that say something about the runtime, see
+    /// [`crate::probe::Observation::tells_of_runtime`].
+    pub fn of(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
         let mut recent = Self::default();
-        for (judgement, outcome) in runs {
-            if judgement == Judgement::Excluded {
-                continue;
-            }
+        for outcome in outcomes {
             recent.judged += 1;
             if outcome.is_success() {
                 recent.failed_in_a_row = 0;
@@ -92,6 +91,33 @@ pub struct Burning {
     pub short: Duration,
     /// The burn rate over it.
     pub short_rate: f64,
+}
+
+impl Burning {
+    /// The first of the rules for pages that holds; those for tickets are about weeks.
+    fn of(standing: &Standing) -> Option<Self> {
+        let objective = &standing.objective;
+        let policy = BurnPolicy::derive(standing.period, objective.objective, objective.window);
+        policy.of(Urgency::Page).find_map(|rule| {
+            let within = |window: Duration| {
+                let mut burns = standing.burn.iter();
+                let burn: &Burn = burns.find(|burn| burn.window == window)?;
+                burn.rate.map(|rate| (rate, burn.counts.bad))
+            };
+            let (long_rate, bad) = within(rule.long)?;
+            let (short_rate, _) = within(rule.short)?;
+            let holds = long_rate > rule.factor
+                && short_rate > rule.factor
+                && bad >= u64::from(rule.least_bad);
+            holds.then_some(Self {
+                factor: rule.factor,
+                long: rule.long,
+                long_rate,
+                short: rule.short,
+                short_rate,
+            })
+        })
+    }
 }
 
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -123,10 +149,9 @@ impl Silence {
 }
 
 impl Evidence {
-    /// What an account tells. Its latest events say how it goes now.
-    pub fn of(standing: &Standing) -> Self {
+    /// What an account tells, and how it goes now.
+    pub fn of(standing: &Standing, recent: Recent, silence: Option<Silence>) -> Self {
         let objective = &standing.objective;
-        let events = standing.recent.iter();
         Self {
             slo: objective.name.clone(),
             target: standing.labels.target.to_string(),
@@ -138,11 +163,9 @@ impl Evidence {
             bounds: standing.bounds,
             effective_events: standing.effective_events,
             budget_remaining: standing.budget_remaining,
-            recent: Recent::of(
-                events.map(|event: &std::sync::Arc<Event>| (event.judgement, event.outcome)),
-            ),
-            burning: None,
-            silence: None,
+            recent,
+            burning: Burning::of(standing),
+            silence,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::super::assessment::Assessment;
 use super::super::evidence::{Burning, Recent};
-use super::super::objective::Judgement;
 use super::super::rolling::Counts;
 use super::*;
 use crate::probe::Outcome;
@@ -15,12 +14,10 @@ fn evidence(objective: f64, [good, slow, failed, excluded]: [u64; 4]) -> Evidenc
         excluded,
     };
     let judged = counts.judged() as f64;
-    let runs = std::iter::repeat_n(Outcome::Http5xx, failed as usize)
-        .chain(std::iter::repeat_n(
-            Outcome::Success,
-            (good + slow) as usize,
-        ))
-        .map(|outcome| (Judgement::Good, outcome));
+    let runs = std::iter::repeat_n(Outcome::Http5xx, failed as usize).chain(std::iter::repeat_n(
+        Outcome::Success,
+        (good + slow) as usize,
+    ));
     Evidence {
         slo: "ttft".to_owned(),
         target: "t".to_owned(),
@@ -84,9 +81,7 @@ fn what_was_good_long_ago_says_nothing_about_now() {
 #[test]
 fn three_failures_in_a_row_are_enough_whatever_the_past_was() {
     let mut known = evidence(0.99, [2000, 0, 0, 0]);
-    let failing = |outcomes: &[Outcome]| {
-        Recent::of(outcomes.iter().map(|outcome| (Judgement::Bad, *outcome)))
-    };
+    let failing = |outcomes: &[Outcome]| Recent::of(outcomes.iter().copied());
     let (good, bad) = (Outcome::Success, Outcome::Stalled);
     known.recent = failing(&[good, good, bad, bad]);
     assert_eq!(judge(&known).verdict, Verdict::Ready);
