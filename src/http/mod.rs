@@ -5,6 +5,7 @@ mod api;
 mod exposition;
 mod listener;
 mod probe;
+mod slos;
 mod ui;
 mod verdict;
 mod web_config;
@@ -90,6 +91,7 @@ pub fn router(context: Context) -> Router {
         .route("/probe", get(probe::probe))
         .route("/sd", get(api::service_discovery))
         .route("/api/v1/probes", get(api::probes))
+        .route("/api/v1/slos", get(slos::slos))
         // Flagger's webhooks can only POST.
         .route(
             "/api/v1/verdict",

@@ -22,5 +22,5 @@ mod tokens;
 pub use catalogue::{catalogue, reference_markdown, series_per_probe};
 pub use family::{FamilySpec, Kind};
 pub use instrument::{InstrumentError, SelftestState};
-pub use series::{ProbeShape, matching};
+pub use series::ProbeShape;
 pub use store::{MetricsSettings, ReloadState, Store, TargetFacts};

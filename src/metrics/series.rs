@@ -45,7 +45,7 @@ impl ProbeShape {
 }
 
 /// Those of the objectives that speak of a probe.
-pub fn matching(probe: &Probe, objectives: &[Objective]) -> Vec<Objective> {
+fn matching(probe: &Probe, objectives: &[Objective]) -> Vec<Objective> {
     let labels = &probe.labels;
     let own = &probe.target.settings.labels;
     let speaks = |objective: &&Objective| {

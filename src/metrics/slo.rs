@@ -5,8 +5,11 @@ use crate::base::units::format_duration;
 use crate::slo::{Judgement, Standing};
 
 /// Series of one objective of one probe in a text scrape.
-pub(super) const SERIES: usize = Judgement::ALL.len() + 2 + 4 + 1 + BURN_WINDOWS;
-const BURN_WINDOWS: usize = 5;
+pub(super) const SERIES: usize = Judgement::ALL.len() + GAUGES + BURN_WINDOWS;
+/// Objective, window, good ratio and its two bounds, effective events, and budget.
+const GAUGES: usize = 7;
+/// Windows of the textbook's rules; others differ by one or two.
+const BURN_WINDOWS: usize = 7;
 
 const LABELS: &[&str] = &["target", "runtime", "model", "scenario", "slo"];
 
@@ -103,3 +106,111 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         },
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::metrics::{MetricsSettings, ProbeShape, Store, encode};
+    use crate::probe::{Outcome, Probe, Prober, RunContext};
+    use crate::record::Sink;
+    use crate::slo::{Conditions, Objective, ProbeObjectives, Selector};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio_util::sync::CancellationToken;
+
+    fn exposition(store: &Store) -> String {
+        let mut out = Vec::new();
+        let format = encode::Format::Text;
+        store
+            .encode(format, &mut out, |spec| spec.name.contains("_slo_"))
+            .unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_objective_tells_what_is_left_of_it_and_nothing_before_the_first_event() {
+        let probe = Probe::example();
+        let objective = Objective {
+            name: "o".to_owned(),
+            selector: Selector::default(),
+            objective: 0.75,
+            window: Duration::from_secs(30 * 86_400),
+            conditions: Conditions::default(),
+        };
+        let store = Store::new(MetricsSettings::default(), Arc::default());
+        let shape = ProbeShape::of(&probe, std::slice::from_ref(&objective));
+        let booked = ProbeObjectives {
+            labels: probe.labels.clone(),
+            objectives: vec![objective],
+            period: Duration::from_secs(30),
+        };
+        store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        store.book().retain(vec![booked], Instant::now());
+        let of = r#"target="t",runtime="openai",model="m",scenario="s",slo="o""#;
+        let before = exposition(&store);
+        for absent in ["good_ratio", "effective", "budget", "burn_rate"] {
+            assert!(!before.contains(absent), "{absent}\n{before}");
+        }
+        assert!(before.contains(&format!(
+            "llm_probe_slo_events_total{{{of},result=\"bad\"}} 0\n"
+        )));
+
+        let context = RunContext::on_demand(CancellationToken::new());
+        let mut run = Prober::default().aborted(&probe, &context);
+        for outcome in [
+            Outcome::Success,
+            Outcome::Stalled,
+            Outcome::Success,
+            Outcome::Internal,
+        ] {
+            run.outcome = outcome;
+            store.observe(&Arc::new(run.clone()));
+        }
+        let text = exposition(&store);
+        // 1 of 3 is bad, where 1 of 4 may be; bounds from statsmodels 0.15.0, 2 of 3.
+        for line in [
+            format!("llm_probe_slo_events_total{{{of},result=\"good\"}} 2"),
+            format!("llm_probe_slo_events_total{{{of},result=\"bad\"}} 1"),
+            format!("llm_probe_slo_events_total{{{of},result=\"excluded\"}} 1"),
+            format!("llm_probe_slo_objective_ratio{{{of}}} 0.75"),
+            format!("llm_probe_slo_window_seconds{{{of}}} 2592000"),
+            format!("llm_probe_slo_good_ratio{{{of}}} 0.6666666666666666"),
+            format!("llm_probe_slo_effective_events{{{of}}} 3"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let value = |name: &str| -> f64 {
+            let line = text.lines().find(|line| line.starts_with(name));
+            line.unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        for (name, expected) in [
+            (
+                "llm_probe_slo_error_budget_remaining_ratio{",
+                1.0 - (1.0 / 3.0) / 0.25,
+            ),
+            (
+                &format!("llm_probe_slo_good_ratio_bound{{{of},bound=\"lower\"}}"),
+                0.207_659_600_802_047_7,
+            ),
+            (
+                &format!("llm_probe_slo_good_ratio_bound{{{of},bound=\"upper\"}}"),
+                0.938_508_055_279_603_7,
+            ),
+            (
+                &format!("llm_probe_slo_burn_rate{{{of},window=\"1h\"}}"),
+                4.0 / 3.0,
+            ),
+        ] {
+            assert!((value(name) - expected).abs() < 1e-9, "{name}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_series_is_that_of_an_ordinary_cadence() {
+        let policy = crate::slo::BurnPolicy::derive(
+            Duration::from_secs(30),
+            0.99,
+            Duration::from_secs(30 * 86_400),
+        );
+        assert_eq!(policy.windows().len(), super::BURN_WINDOWS);
+    }
+}

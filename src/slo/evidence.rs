@@ -1,7 +1,7 @@
 //! What is known of one objective of one probe, as a verdict needs it.
 
 use super::book::{Burn, Standing};
-use super::burn::{BurnPolicy, Urgency};
+use super::burn::Urgency;
 use super::interval::Interval;
 use super::objective::Conditions;
 use super::rolling::Counts;
@@ -96,9 +96,7 @@ pub struct Burning {
 impl Burning {
     /// The first of the rules for pages that holds; those for tickets are about weeks.
     fn of(standing: &Standing) -> Option<Self> {
-        let objective = &standing.objective;
-        let policy = BurnPolicy::derive(standing.period, objective.objective, objective.window);
-        policy.of(Urgency::Page).find_map(|rule| {
+        standing.policy.of(Urgency::Page).find_map(|rule| {
             let within = |window: Duration| {
                 let mut burns = standing.burn.iter();
                 let burn: &Burn = burns.find(|burn| burn.window == window)?;

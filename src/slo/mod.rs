@@ -13,7 +13,7 @@ mod verdict;
 
 pub use assessment::{Assessment, Judged};
 pub use baseline::{Baseline, BaselineError, Recording, Sample};
-pub use book::{Burn, Event, ProbeObjectives, SloBook, Standing};
+pub use book::{Burn, Event, Health, ProbeObjectives, SloBook, Standing};
 pub use burn::{BurnPolicy, BurnRule, LEAST_BAD, RUNS_IN_SHORT, Shortfall, Urgency};
 pub use comparison::{Compared, Comparison, Quantity, compare};
 pub use evidence::{Burning, Evidence, Recent, Silence};
