@@ -18,10 +18,11 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Exit codes: 0 READY, 1 DEGRADED, 2 NOT READY, 3 UNDECIDED; 64 when the command line, the configuration or the
-/// baseline is wrong, 70 when the verdict could not be told.
+const EXIT_CODES: &str = "Exit codes: 0 READY, 1 DEGRADED, 2 NOT READY, 3 UNDECIDED; 64 when the command line, the \
+configuration or the baseline is wrong, 70 when the verdict could not be told. docs/slos.md has the decision table.";
+
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct GateArgs {
     /// Ask the daemon at this URL, such as http://127.0.0.1:10798, instead of probing
     #[arg(long, value_name = "URL", conflicts_with_all = ["config", "url"])]
