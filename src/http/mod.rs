@@ -7,6 +7,7 @@ mod listener;
 mod probe;
 mod slos;
 mod ui;
+mod verdict;
 mod web_config;
 
 pub use listener::Listener;
@@ -91,6 +92,11 @@ pub fn router(context: Context) -> Router {
         .route("/sd", get(api::service_discovery))
         .route("/api/v1/probes", get(api::probes))
         .route("/api/v1/slos", get(slos::slos))
+        // Flagger's webhooks can only POST.
+        .route(
+            "/api/v1/verdict",
+            get(verdict::verdict).post(verdict::verdict),
+        )
         .route("/-/reload", post(admin::reload).put(admin::reload))
         .layer(authorized)
         // Kubernetes' probes carry no credentials, and these tell next to nothing.

@@ -68,6 +68,8 @@ pub struct Standing {
     pub labels: ProbeLabels,
     /// What was promised.
     pub objective: Arc<Objective>,
+    /// Typical time between two runs.
+    pub period: Duration,
     /// Since when `total` has counted.
     pub since: Timestamp,
     /// Everything since then, whatever the window.
@@ -225,6 +227,7 @@ impl Sink for SloBook {
 #[derive(Debug)]
 struct Account {
     objective: Arc<Objective>,
+    period: Duration,
     since: Timestamp,
     total: Counts,
     window: Rolling,
@@ -252,8 +255,10 @@ impl Account {
                 last: None,
                 latest_bad: VecDeque::new(),
                 objective: Arc::new(objective),
+                period,
             };
         };
+        known.period = period;
         if *known.objective != objective {
             known.window = fresh(objective.window);
             known.burn.clear();
@@ -320,6 +325,7 @@ impl Account {
         Standing {
             labels: labels.clone(),
             objective: self.objective.clone(),
+            period: self.period,
             since: self.since,
             total: self.total,
             counts,

@@ -3,7 +3,7 @@
 use crate::base::label::UserLabels;
 use crate::base::units::format_duration;
 use crate::measure::quantiles::quantile;
-use crate::probe::{Observation, Outcome};
+use crate::probe::Observation;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ impl Judgement {
 impl Objective {
     /// Judges one run that the selector matches.
     pub fn judge(&self, run: &Observation) -> Judgement {
-        if run.is_tainted() || matches!(run.outcome, Outcome::Cancelled | Outcome::Internal) {
+        if !run.tells_of_runtime() {
             return Judgement::Excluded;
         }
         match run.outcome.is_success() && self.conditions.breaches(run).is_empty() {

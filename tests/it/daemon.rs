@@ -103,6 +103,14 @@ impl Daemon {
         self.request(Method::GET, path, "*/*").await.1
     }
 
+    pub async fn status(&self, path: &str) -> u16 {
+        self.request(Method::GET, path, "*/*").await.0.as_u16()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         series(&self.get("/metrics").await)
     }

@@ -10,6 +10,7 @@ mod architecture;
 mod attribution;
 mod daemon;
 mod documents;
+mod gate;
 mod harm;
 mod nvml;
 mod outcomes;

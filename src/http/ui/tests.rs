@@ -98,10 +98,10 @@ fn failed(labels: &ProbeLabels, seconds_ago: i64, outcome: Outcome, message: &st
 
 fn standing(run: Observation, recent: &str, next_in: i64) -> Standing {
     Standing {
-        skipped: None,
         last: Some(Arc::new(run)),
         recent: recent.chars().map(|c| c == '+').collect(),
         next: Some(now() + SignedDuration::from_secs(next_in)),
+        ..Standing::default()
     }
 }
 
