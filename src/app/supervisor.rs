@@ -15,6 +15,7 @@ use crate::resource::runtime_metrics::RuntimeTarget;
 use crate::resource::{ProcessTarget, ProcessTargets, ResourceSettings};
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Cadence, Fleet, ProbePlan};
+use crate::slo::regression::RegressionWatch;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -76,6 +77,7 @@ pub(super) struct Informed {
     pub(super) live: Arc<RwLock<Arc<Live>>>,
     pub(super) processes: ProcessTargets,
     pub(super) progress: ProgressWatch,
+    pub(super) regressions: RegressionWatch,
 }
 
 pub(super) struct Supervisor {
@@ -245,6 +247,8 @@ impl Supervisor {
         self.informed.store.retain_readings(names.collect());
         self.informed.processes.set(processes);
         self.informed.progress.set(watched_targets(&plans));
+        let probes = plans.iter().map(|plan| plan.probe.as_ref());
+        self.informed.regressions.retain(probes);
         self.informed.roster.set(&labels, self.generation);
         self.informed.board.retain(&labels);
         self.informed

@@ -2,10 +2,12 @@
 
 use super::family::{FamilySpec, Kind};
 use super::{
-    accounting, buckets, daemon, instrument, latency, progress, resource, runtime, state, tokens,
+    accounting, buckets, daemon, instrument, latency, progress, regression, resource, runtime,
+    state, tokens,
 };
 use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
+use crate::slo::regression::Quantity;
 use crate::transport::ClockKind;
 use std::sync::OnceLock;
 
@@ -21,6 +23,7 @@ pub fn catalogue() -> &'static [FamilySpec] {
             daemon::FAMILIES,
             instrument::FAMILIES,
             progress::FAMILIES,
+            regression::FAMILIES,
             runtime::FAMILIES,
             resource::FAMILIES,
         ];
@@ -79,7 +82,8 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         + SkipReason::ALL.len()
         + 4
         + 5 * objectives;
-    histograms + gauges + counters
+    let regressions = regression::FAMILIES.len() * Quantity::ALL.len();
+    histograms + gauges + counters + regressions
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::probe::Observation;
 use crate::record::{ProgressWatch, Sink, Tick};
 use crate::resource::runtime_metrics::RuntimeReport;
 use crate::resource::{Reading, SamplerReport};
+use crate::slo::regression::RegressionWatch;
 use crate::transport::ClockStatus;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -79,6 +80,7 @@ pub struct State {
     pub(super) clocks: Option<ClockStatus>,
     pub(super) selftest: Option<SelftestState>,
     pub(super) progress: ProgressWatch,
+    pub(super) regressions: RegressionWatch,
     settings: MetricsSettings,
 }
 
@@ -109,6 +111,7 @@ impl Store {
                 clocks: None,
                 selftest: None,
                 progress: ProgressWatch::default(),
+                regressions: RegressionWatch::default(),
                 settings,
             }),
         }
@@ -167,6 +170,11 @@ impl Store {
     /// Takes the verdicts on forward progress from there.
     pub fn set_progress(&self, progress: ProgressWatch) {
         self.state.lock().progress = progress;
+    }
+
+    /// Takes the verdicts on regressions from there.
+    pub fn set_regressions(&self, regressions: RegressionWatch) {
+        self.state.lock().regressions = regressions;
     }
 
     /// Notes what a self-test found.
