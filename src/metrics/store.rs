@@ -425,6 +425,7 @@ mod tests {
         let context = RunContext::on_demand(CancellationToken::new());
         let run = Prober::default().aborted(&probe, &context);
         store.observe(&Arc::new(run));
+        store.set_regressions(RegressionWatch::example(&probe));
         let found: String = exposition(&store)
             .lines()
             .map(|line| match line.starts_with('#') {

@@ -137,7 +137,8 @@ impl Detector {
     /// spreads the effect is d: of a sum of scores with variance V per run it is d / V × (score − d / 2).
     fn ratio(&self, level: &Level, score: f64) -> f64 {
         let d = DESIGN_EFFECT.ln() / level.spread();
-        d / self.persistence.inflation() * (score - d / 2.0 - level.allowance())
+        d / self.persistence.inflation()
+            * (score - d / 2.0 - level.allowance(self.persistence.inflation()))
     }
 
     /// A change that is not proved yet must not become its own reference.
@@ -194,7 +195,8 @@ impl Detector {
             };
             // The same two levels as in `ratio`, the other way round.
             let d = DESIGN_EFFECT.ln() / level.spread();
-            d / self.persistence.inflation() * (d / 2.0 - away - level.allowance())
+            d / self.persistence.inflation()
+                * (d / 2.0 - away - level.allowance(self.persistence.inflation()))
         });
         let shift = self.shift.as_mut()?;
         shift.runs += 1;
@@ -222,4 +224,167 @@ impl Detector {
 fn learn(references: &mut References, sample: Sample) {
     let reference = references.entry(sample.regime).or_default();
     reference.learn(sample.badness);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Band, REFERENCE_RUNS};
+    use super::*;
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_distr::StandardNormal;
+    use rand_pcg::Pcg64;
+
+    /// A detector and a quantity at a level, 10 % noisy.
+    struct Feed {
+        detector: Detector,
+        random: Pcg64,
+        second: i64,
+    }
+
+    fn load(running: Band) -> Regime {
+        Regime::Load {
+            running,
+            waiting: false,
+        }
+    }
+
+    impl Feed {
+        fn new() -> Self {
+            Self {
+                detector: Detector::default(),
+                random: Pcg64::seed_from_u64(5),
+                second: 0,
+            }
+        }
+
+        fn run(&mut self, regime: Regime, level: f64) -> Option<News> {
+            self.second += 1;
+            let noise: f64 = self.random.sample(StandardNormal);
+            self.detector.observe(Sample {
+                regime,
+                badness: level.ln() + 0.1 * noise,
+                at: Timestamp::from_second(self.second).unwrap(),
+            })
+        }
+
+        fn runs(&mut self, count: usize, level: f64) -> Vec<News> {
+            let runs = (0..count).filter_map(|_| self.run(Regime::Unknown, level));
+            runs.collect()
+        }
+
+        fn ratio(&self) -> f64 {
+            self.detector.effect().unwrap().exp()
+        }
+    }
+
+    #[test]
+    fn a_regression_stays_reported_until_the_figures_are_back() {
+        let mut feed = Feed::new();
+        assert_eq!(feed.runs(300, 1.0), []);
+        let found = feed.runs(60, 1.3);
+        let [
+            News::Moved {
+                direction,
+                since,
+                runs,
+            },
+        ] = found[..]
+        else {
+            panic!("{found:?}");
+        };
+        assert_eq!(direction, Direction::Worse);
+        assert!((290..=305).contains(&since.as_second()), "{since}");
+        assert!((FEWEST_RUNS..20).contains(&runs), "{runs}");
+        assert_eq!(feed.runs(500, 1.3), [], "it has been said");
+        assert_eq!(feed.detector.is_worse(), Some(true));
+        assert!((feed.ratio() - 1.3).abs() < 0.08, "{}", feed.ratio());
+        assert_eq!(feed.runs(60, 1.0), [News::Returned(Direction::Worse)]);
+        assert_eq!(feed.detector.is_worse(), Some(false));
+        assert_eq!(feed.runs(300, 1.0), [], "the old references hold");
+        assert!((feed.ratio() - 1.0).abs() < 0.08, "{}", feed.ratio());
+    }
+
+    #[test]
+    fn half_way_back_is_not_back() {
+        let mut feed = Feed::new();
+        feed.runs(300, 1.0);
+        feed.runs(60, 1.6);
+        assert_eq!(feed.runs(300, 1.25), []);
+        assert_eq!(feed.detector.is_worse(), Some(true));
+    }
+
+    #[test]
+    fn a_level_that_lasts_becomes_the_reference_and_is_judged_by_at_once() {
+        let mut feed = Feed::new();
+        feed.runs(300, 1.0);
+        let news = feed.runs(ACCEPTED_AFTER as usize + 60, 1.3);
+        assert_eq!(news.last(), Some(&News::Accepted(Direction::Worse)));
+        assert_eq!(feed.detector.is_worse(), Some(false));
+        assert_eq!(feed.runs(300, 1.3), []);
+        assert!((feed.ratio() - 1.0).abs() < 0.08, "{}", feed.ratio());
+        let again = feed.runs(60, 1.7);
+        assert!(matches!(again[..], [News::Moved { .. }]), "{again:?}");
+    }
+
+    #[test]
+    fn an_improvement_is_no_regression_and_becomes_what_later_runs_are_held_to() {
+        let mut feed = Feed::new();
+        feed.runs(300, 1.0);
+        let found = feed.runs(60, 0.7);
+        let better = Direction::Better;
+        assert!(
+            matches!(found[..], [News::Moved { direction, .. }] if direction == better),
+            "{found:?}"
+        );
+        assert_eq!(feed.detector.is_worse(), Some(false));
+        let accepted = feed.runs(ACCEPTED_AFTER as usize, 0.7);
+        assert_eq!(accepted, [News::Accepted(better)]);
+        feed.runs(60, 1.0);
+        assert_eq!(feed.detector.is_worse(), Some(true));
+    }
+
+    #[test]
+    fn nothing_is_judged_before_a_regime_is_known_and_each_is_learnt_alone() {
+        let mut feed = Feed::new();
+        let (idle, busy) = (load(Band::None), load(Band::Many));
+        for _ in 0..GUARD_RUNS + REFERENCE_RUNS - 1 {
+            feed.run(idle, 1.0);
+            assert_eq!(feed.detector.is_worse(), None);
+        }
+        feed.run(idle, 1.0);
+        assert_eq!(feed.detector.is_worse(), Some(false));
+        assert_eq!(feed.detector.effect(), None);
+        // Five times as slow: a load never met, and nothing more.
+        let news: Vec<_> = (0..400).filter_map(|_| feed.run(busy, 5.0)).collect();
+        assert_eq!(news, []);
+        let both: Vec<_> = (0..60)
+            .filter_map(|run| match run % 2 {
+                0 => feed.run(busy, 5.0 * 1.3),
+                _ => feed.run(idle, 1.3),
+            })
+            .collect();
+        assert!(matches!(both[..], [News::Moved { .. }]), "{both:?}");
+    }
+
+    #[test]
+    fn fewer_than_five_runs_prove_nothing_however_slow_they_are() {
+        let mut feed = Feed::new();
+        feed.runs(2000, 1.0);
+        assert_eq!(feed.runs(FEWEST_RUNS - 1, 1000.0), []);
+        feed.runs(100, 1.0);
+        assert_eq!(feed.detector.is_worse(), Some(false));
+        assert_eq!(feed.runs(FEWEST_RUNS + 2, 1000.0).len(), 1);
+    }
+
+    #[test]
+    fn a_drift_slower_than_the_references_follow_is_not_reported() {
+        let mut feed = Feed::new();
+        feed.runs(600, 1.0);
+        // Twice as slow within 14 000 runs.
+        let news: Vec<_> = (0..14_000)
+            .filter_map(|run| feed.run(Regime::Unknown, (f64::from(run) / 20_000.0).exp()))
+            .collect();
+        assert_eq!(news, []);
+        assert!((feed.ratio() - 1.0).abs() < 0.1, "{}", feed.ratio());
+    }
 }

@@ -48,8 +48,9 @@ const BATCH: u32 = 16;
 /// Batches that are remembered.
 const BATCH_MEMORY: f64 = 128.0;
 /// What is assumed before anything is known, and the number of batches that this counts as.
-const ASSUMED: (f64, f64) = (1.2, 8.0);
-/// The most that one batch may claim: about what a chi-squared variable exceeds once in 400 times.
+const ASSUMED: (f64, f64) = (1.5, 8.0);
+/// The most that one batch may claim, in what it should be: a chi-squared variable with one degree of freedom
+/// exceeds it once in 370 times.
 const BATCH_LIMIT: f64 = 9.0;
 
 /// By how much sums of scores vary more than those of independent ones (the ratio of the long-run variance to
@@ -83,7 +84,7 @@ impl Persistence {
         if self.scores < BATCH {
             return;
         }
-        let found = (self.sum * self.sum / f64::from(BATCH)).min(BATCH_LIMIT);
+        let found = (self.sum * self.sum / f64::from(BATCH)).min(BATCH_LIMIT * self.inflation());
         self.batches = (self.batches + 1.0).min(BATCH_MEMORY);
         self.inflation += (found - self.inflation) / self.batches;
         (self.sum, self.scores) = (0.0, 0);

@@ -6,9 +6,8 @@ pub const REFERENCE_RUNS: usize = 50;
 /// Runs that a reference remembers: it moves to a new level within about so many runs of its regime.
 pub const MEMORY_RUNS: u32 = 500;
 
-/// Spreads below this count as this (of the natural logarithm, so about 9 %): no reference is so steady
-/// that fewer than [`FEWEST_RUNS`](super::FEWEST_RUNS) runs could prove a change, and none so seldom disturbed that its
-/// disturbances look like one when three come together.
+/// Spreads below this count as this (of the natural logarithm, so about 9 %): however steady the figures, fewer than
+/// [`FEWEST_RUNS`](super::FEWEST_RUNS) runs prove nothing.
 const LEAST_SPREAD: f64 = 0.09;
 
 /// Standardised residuals beyond this count as this (Huber's ψ): one run, however slow, is one run.
@@ -128,11 +127,12 @@ impl Level {
         self.spread
     }
 
-    /// Half the standard error of the centre, in spreads: what is taken off each run's score, since an
+    /// Half the standard error of the centre, in spreads, where sums vary by `inflation` more than those of
+    /// independent runs: what is taken off each run's score, since an
     /// error of the reference looks like a change that all runs agree on. By simulation; with the whole
     /// of it, detection takes longer and false alarms hardly become fewer.
-    pub(super) fn allowance(&self) -> f64 {
-        0.5 / f64::from(self.runs).sqrt()
+    pub(super) fn allowance(&self, inflation: f64) -> f64 {
+        0.5 * (inflation / f64::from(self.runs)).sqrt()
     }
 }
 

@@ -138,6 +138,18 @@ impl RegressionWatch {
         verdicts.collect()
     }
 
+    /// One that knows what is normal for the probe, for tests.
+    #[cfg(test)]
+    pub(crate) fn example(probe: &Probe) -> Self {
+        let watch = Self::default();
+        watch.retain([probe]);
+        let run = Arc::new(tests::run(probe));
+        for _ in 0..tests::LEARNT_AFTER {
+            watch.observe(&run);
+        }
+        watch
+    }
+
     /// The load that the run met, as far as the runtime's latest word tells.
     fn regime(&self, run: &Observation) -> Regime {
         let state = self.states.of(&run.labels.target);
@@ -222,5 +234,110 @@ fn say_moved(
         Direction::Better => {
             tracing::info!(%probe, quantity, effect, %since, runs, %regime, "an improvement is found at equal load");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FEWEST_RUNS, GUARD_RUNS, REFERENCE_RUNS};
+    use super::*;
+    use crate::probe::{Contamination, Outcome, Prober, RunContext, Taint};
+    use std::time::Duration;
+    use tokio_util::sync::CancellationToken;
+
+    /// Judged runs, so that there is an effect too, included.
+    pub(super) const LEARNT_AFTER: usize = GUARD_RUNS + REFERENCE_RUNS + FEWEST_RUNS;
+
+    pub(super) fn run(probe: &Probe) -> Observation {
+        let context = RunContext {
+            trigger: Trigger::Schedule,
+            ..RunContext::on_demand(CancellationToken::new())
+        };
+        let mut run = Prober::default().aborted(probe, &context);
+        run.outcome = Outcome::Success;
+        run.latency.first_token = Some(Duration::from_millis(200));
+        run.latency.decode_tps = Some(50.0);
+        run
+    }
+
+    fn regressed(watch: &RegressionWatch) -> [Option<bool>; 2] {
+        let verdicts = watch.verdicts();
+        [verdicts[0].regressed, verdicts[1].regressed]
+    }
+
+    /// What the watch knows after so many runs of this kind as make a reference.
+    fn after(change: impl Fn(&mut Observation)) -> [Option<bool>; 2] {
+        let probe = Probe::example();
+        let watch = RegressionWatch::default();
+        watch.retain([&probe]);
+        let mut run = run(&probe);
+        change(&mut run);
+        let run = Arc::new(run);
+        for _ in 0..LEARNT_AFTER {
+            watch.observe(&run);
+        }
+        regressed(&watch)
+    }
+
+    #[test]
+    fn only_good_scheduled_and_untainted_runs_count() {
+        assert_eq!(after(|_| {}), [Some(false); 2]);
+        assert_eq!(after(|run| run.outcome = Outcome::Truncated), [None; 2]);
+        assert_eq!(after(|run| run.trigger = Trigger::OnDemand), [None; 2]);
+        let taint = |run: &mut Observation| run.instrument.taint = Some(Taint::RunQueue);
+        assert_eq!(after(taint), [None; 2]);
+    }
+
+    #[test]
+    fn a_cache_hit_that_flatters_ttft_does_not_count_for_it_and_a_miss_does() {
+        let hit = Some(Contamination::UnexpectedCacheHit);
+        assert_eq!(after(|run| run.contamination = hit), [None, Some(false)]);
+        let miss = Some(Contamination::UnexpectedCacheMiss);
+        assert_eq!(after(|run| run.contamination = miss), [Some(false); 2]);
+    }
+
+    #[test]
+    fn a_figure_that_is_absent_or_zero_does_not_count() {
+        let none = |run: &mut Observation| run.latency.decode_tps = None;
+        assert_eq!(after(none), [Some(false), None]);
+        let zero = |run: &mut Observation| run.latency.first_token = Some(Duration::ZERO);
+        assert_eq!(after(zero), [None, Some(false)]);
+    }
+
+    #[test]
+    fn what_is_known_survives_a_reload_but_not_another_prompt() {
+        let probe = Probe::example();
+        let watch = RegressionWatch::example(&probe);
+        watch.retain([&Probe::example()]);
+        assert_eq!(regressed(&watch), [Some(false); 2]);
+        let mut settings = probe.scenario.settings.clone();
+        settings.workload.prompt = Some("Another".to_owned());
+        let scenario = crate::probe::Scenario::build(settings).unwrap();
+        watch.retain([&Probe::new(probe.target.clone(), Arc::new(scenario))]);
+        assert_eq!(regressed(&watch), [None; 2]);
+        watch.retain([]);
+        watch.observe(&Arc::new(run(&probe)));
+        assert_eq!(watch.verdicts(), []);
+    }
+
+    #[test]
+    fn a_look_taken_during_the_run_counts_the_run_itself_out() {
+        let states = RuntimeStates::default();
+        let watch = RegressionWatch::new(states.clone());
+        let probe = Probe::example();
+        let mut run = run(&probe);
+        run.latency.inference = Duration::from_secs(2);
+        let regime = |taken| {
+            let state = crate::resource::RuntimeState {
+                running: Some(1.0),
+                ..crate::resource::RuntimeState::at(taken)
+            };
+            states.set(&run.labels.target, Some(state));
+            watch.regime(&run).to_string()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(regime(run.dispatched + second), "0 running, none waiting");
+        let later = run.dispatched + 3 * second;
+        assert_eq!(regime(later), "1 running, none waiting");
     }
 }
