@@ -66,7 +66,7 @@ struct Shift {
     fresh: References,
 }
 
-/// One quantity of one probe. Memory: at most 17 references, of which those that still learn hold
+/// One quantity of one probe. Memory: at most 16 references, of which those that still learn hold
 /// [`REFERENCE_RUNS`](super::REFERENCE_RUNS) numbers, twice while the quantity has moved; and
 /// [`GUARD_RUNS`] runs.
 #[derive(Debug, Default)]

@@ -76,7 +76,7 @@ impl World {
             sigma,
             autoregression: 0.0,
             load: 0,
-            loads: 0..=3,
+            loads: 0..=5,
             stays: 0.9,
             slowdown: 1.0,
             second: 0,
@@ -169,7 +169,6 @@ pub fn false_alarms(noise: Noise, sigma: f64, runtimes: u64, runs: u32) -> u32 {
     (0..runtimes)
         .map(|seed| {
             let mut world = World::new(1_000_000 + seed, noise, sigma);
-            world.loads = 0..=5;
             world.stays = stays[seed as usize % stays.len()];
             let mut detector = Detector::default();
             let found = (0..runs).filter(|_| finds_regression(&mut detector, world.run()));
