@@ -1,0 +1,105 @@
+//! Families of the objectives: what was judged, what is left of the budget, and how sure that is.
+
+use super::family::{FamilySpec, Kind, Labels};
+use crate::base::units::format_duration;
+use crate::slo::{Judgement, Standing};
+
+/// Series of one objective of one probe in a text scrape.
+pub(super) const SERIES: usize = Judgement::ALL.len() + 2 + 4 + 1 + BURN_WINDOWS;
+const BURN_WINDOWS: usize = 5;
+
+const LABELS: &[&str] = &["target", "runtime", "model", "scenario", "slo"];
+
+fn labels(standing: &Standing) -> Labels {
+    Labels::probe(&standing.labels).with("slo", &standing.objective.name)
+}
+
+macro_rules! gauge {
+    ($name:literal, $help:literal, $value:expr) => {
+        FamilySpec {
+            name: $name,
+            kind: Kind::Gauge,
+            labels: LABELS,
+            help: $help,
+            collect: |state, samples| {
+                for standing in &state.standings {
+                    let value: fn(&Standing) -> Option<f64> = $value;
+                    samples.gauge(labels(standing), value(standing));
+                }
+            },
+        }
+    };
+}
+
+pub(super) const FAMILIES: &[FamilySpec] = &[
+    FamilySpec {
+        name: "llm_probe_slo_events_total",
+        kind: Kind::Counter,
+        labels: &["target", "runtime", "model", "scenario", "slo", "result"],
+        help: "Runs judged against an objective, each once and exactly: good, bad (failures and timeouts are), or excluded (tainted, cancelled, our own fault)",
+        collect: |state, samples| {
+            for standing in &state.standings {
+                for judgement in Judgement::ALL {
+                    let labels = labels(standing).with("result", judgement.as_str());
+                    let count = standing.total.of(judgement) as f64;
+                    samples.counter(labels, count, standing.since);
+                }
+            }
+        },
+    },
+    gauge!(
+        "llm_probe_slo_objective_ratio",
+        "Share of good events that an objective promises, 0 to 1",
+        |standing| Some(standing.objective.objective)
+    ),
+    gauge!(
+        "llm_probe_slo_window_seconds",
+        "Time over which an objective promises its share",
+        |standing| Some(standing.objective.window.as_secs_f64())
+    ),
+    gauge!(
+        "llm_probe_slo_good_ratio",
+        "Share of good events among good and bad ones within the objective's window, since the daemon started at the earliest; absent without any",
+        |standing| standing.good_ratio
+    ),
+    FamilySpec {
+        name: "llm_probe_slo_good_ratio_bound",
+        kind: Kind::Gauge,
+        labels: &["target", "runtime", "model", "scenario", "slo", "bound"],
+        help: "Where the true share of good events lies with 95 % confidence (Wilson's interval over the effective events): lower and upper bound; absent without events",
+        collect: |state, samples| {
+            for standing in &state.standings {
+                let Some(bounds) = standing.bounds else {
+                    continue;
+                };
+                for (name, value) in [("lower", bounds.lower), ("upper", bounds.upper)] {
+                    samples.gauge(labels(standing).with("bound", name), Some(value));
+                }
+            }
+        },
+    },
+    gauge!(
+        "llm_probe_slo_effective_events",
+        "As how many independent events those within the window count, since bad runs come in bursts: n (1 - r) / (1 + r) with their autocorrelation r; absent without events",
+        |standing| standing.effective_events
+    ),
+    gauge!(
+        "llm_probe_slo_error_budget_remaining_ratio",
+        "What is left of the error budget within the objective's window: 1 untouched, 0 spent, negative overspent; since the daemon started at the earliest; absent without events",
+        |standing| standing.budget_remaining
+    ),
+    FamilySpec {
+        name: "llm_probe_slo_burn_rate",
+        kind: Kind::Gauge,
+        labels: &["target", "runtime", "model", "scenario", "slo", "window"],
+        help: "Share of bad events within this time divided by the share that the objective allows: at 1 the budget lasts as long as the objective's window; absent without events",
+        collect: |state, samples| {
+            for standing in &state.standings {
+                for burn in &standing.burn {
+                    let labels = labels(standing).with("window", &format_duration(burn.window));
+                    samples.gauge(labels, burn.rate);
+                }
+            }
+        },
+    },
+];
