@@ -33,8 +33,8 @@ def tiles():
             "short",
             "count(max by (instance) (sonde_build_info))",
             steps("text"),
-            True,
-            "no daemon is scraped",
+            no_value="no daemon is scraped",
+            plain=True,
         ),
         tile(
             "Configuration",
@@ -178,7 +178,7 @@ def selftests():
             ("instance",),
             [
                 judged("Last test", "min by (instance) (sonde_selftest_success)", mappings=[OUTCOME], custom__align="center", custom__width=90),
-                since("Ended", "max by (instance) (sonde_selftest_timestamp_seconds)"),
+                since("Ended, ago", "max by (instance) (sonde_selftest_timestamp_seconds)"),
             ],
             [("Last test", False), ("Instance", False)],
             width=8,
@@ -288,7 +288,7 @@ def samplers():
             ("instance", "version", "revision"),
             [
                 since(
-                    "Configuration loaded",
+                    "Loaded, ago",
                     "(max by (instance, version, revision) (sonde_build_info) * on (instance) group_left () max by (instance) (sonde_config_last_reload_success_timestamp_seconds))",
                     custom__width=160,
                 )

@@ -13,6 +13,7 @@ from panels import (
     compared,
     describe_quantile,
     higher_is_worse,
+    lettered,
     lines,
     since,
     steps,
@@ -30,7 +31,6 @@ from queries import (
     RUNTIME,
     UNHEALTHY,
     extreme,
-    inference,
     share_of_runs,
     state_code,
     success_ratio,
@@ -39,7 +39,7 @@ from queries import (
 )
 
 # With a hundred targets a graph of all is a carpet: the graphs here show the worst at each instant.
-WORST = 8
+WORST = 6
 THE_WORST = f"The {WORST} worst probes at each instant; all are in the table."
 
 
@@ -51,7 +51,7 @@ def tiles():
             "short",
             f"count(max by (target, runtime, model) (llm_probe_target_info{{{RUNTIME}}}))",
             steps("text"),
-            filled=True,
+            plain=True,
             width=3,
             no_value="no daemon is scraped",
         ),
@@ -117,7 +117,7 @@ def targets():
     tainted = share_of_runs("llm_probe_tainted_total", **how)
     return table(
         "Targets and scenarios",
-        "Progress, last run, last success and budget are of now, all else is over the selected time range; the least "
+        "Progress, last run, the time since a success and the budget are of now, all else is over the selected time range; the least "
         "successful first. Success: runs without a failure / all runs. TTFT: first token of any kind minus dispatch. Decode TPS: "
         "(n − 1) / (last token − first token) of one stream, median run. Budget: of the objective that has least left. "
         "Tainted: runs that Sonde was too late to time well; they are in none of the latencies. Click on a target to drill down.",
@@ -125,12 +125,11 @@ def targets():
         [
             worded("Progress", f"max by ({by}) ({state})", PROGRESS),
             worded("Last run", worst_of, OUTCOME),
-            since("Last success", last),
+            since("Since success", last),
             success_column(success_ratio(**how)),
             compared("TTFT p50", "s", ttft(0.5, **how)),
             compared("TTFT p95", "s", ttft(0.95, **how)),
             compared("Decode TPS", TOKENS_PER_SECOND, tps(0.5, **how)),
-            compared("E2E p95", "s", inference(0.95, **how)),
             budget_column(
                 "Budget left",
                 f"min by ({by}) (llm_probe_slo_error_budget_remaining_ratio{{{PROBE}}} {IN_REGION})",
@@ -145,14 +144,16 @@ def targets():
 
 
 def trends():
-    states = f"count by (state) (max by (target, state) (llm_probe_forward_progress{{{RUNTIME}}}) == 1)"
+    def having(state):
+        return f'sum(max by (target) (llm_probe_forward_progress{{{RUNTIME}, state="{state}"}}))'
+
     return [
         lines(
             "Targets by progress",
             "How many targets are in each state. Busy: it works, or its counters move while requests wait. Stalled: a request gets "
             "nowhere and no counter moves. Dead: nothing answers.",
             "short",
-            [target(states, "{{state}}")],
+            lettered([(having(state), state) for state in STATE_COLORS]),
             stacked=True,
             colors=STATE_COLORS,
             width=12,
@@ -166,12 +167,12 @@ def trends():
             soft_max=0.1,
             no_value="no run has failed",
         ),
-        lines("TTFT p95", f"First token of any kind. {describe_quantile(0.95)} {THE_WORST}", "s", f"topk({WORST}, {ttft(0.95)})"),
+        lines("TTFT p95", f"First token of any kind. {describe_quantile(0.95)} {THE_WORST}", "s", f"topk({WORST}, {ttft(0.95)} > 0)"),
         lines(
             "Decode TPS p50",
             f"Tokens per second of one stream, median run. {THE_WORST}",
             TOKENS_PER_SECOND,
-            f"bottomk({WORST}, {tps(0.5)})",
+            f"bottomk({WORST}, {tps(0.5)} > 0)",
         ),
         lines(
             "Error budget burnt fastest",

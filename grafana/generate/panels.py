@@ -72,8 +72,8 @@ OUTCOME = words(failed=(0, "red"), ok=(1, "transparent"))
 PROGRESS = words(
     unknown=(0, "transparent"), idle=(1, "transparent"), busy=(2, "transparent"), stalled=(3, "orange"), dead=(4, "red")
 )
-# Colours of the states over time.
-STATE_COLORS = {"idle": "blue", "busy": "green", "stalled": "orange", "dead": "red", "unknown": "gray"}
+# Colours of the states over time, what is bad at the bottom of the stack, where it is steady.
+STATE_COLORS = {"dead": "red", "stalled": "orange", "unknown": "gray", "busy": "green", "idle": "blue"}
 
 
 def overridden(panel, name, properties):
@@ -191,7 +191,7 @@ def counted(name, expr, **properties):
 
 def since(name, expr, **properties):
     """How long ago an instant in Unix seconds was."""
-    return name, f"1000 * {expr}", {"unit": "dateTimeFromNow", "custom.width": 130, **properties}
+    return name, f"time() - {expr}", {"unit": "s", "decimals": 0, "custom.width": 110, **properties}
 
 
 def compared(name, unit, expr, color="blue", **properties):
@@ -221,10 +221,10 @@ def budget_column(name, expr, **properties):
 
 
 def tile(
-    title, description, unit, expr, thresholds, filled=False, no_value="no data", width=4, legend=None, decimals=None, mapping=None
+    title, description, unit, expr, thresholds, filled=False, no_value="no data", width=4, legend=None, decimals=None, mapping=None, plain=False
 ):
-    """One number in large type: alone on a ground, or with the name of what it is of."""
-    legend = legend or (title if filled else LEGEND)
+    """One number in large type: alone, on a ground or `plain`, or with the name of what it is of."""
+    legend = legend or (title if filled or plain else LEGEND)
     panel = common_to(stat.Panel(), title, description, [target(expr, legend, instant=True)], width, 4)
     panel = panel.unit(unit).no_value(no_value).thresholds(thresholds)
     panel = panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
@@ -234,7 +234,7 @@ def tile(
         panel = panel.mappings([mapping])
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel = panel.color_mode(kinds.BigValueColorMode.BACKGROUND if filled else kinds.BigValueColorMode.VALUE)
-    panel = panel.text_mode(kinds.BigValueTextMode.VALUE if filled else kinds.BigValueTextMode.VALUE_AND_NAME)
+    panel = panel.text_mode(kinds.BigValueTextMode.VALUE if filled or plain else kinds.BigValueTextMode.VALUE_AND_NAME)
     return panel.graph_mode(kinds.BigValueGraphMode.NONE).justify_mode(kinds.BigValueJustifyMode.CENTER)
 
 

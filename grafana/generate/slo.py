@@ -29,7 +29,7 @@ def tiles():
     missed = f"{of('good_ratio')} < bool {of('objective_ratio', 'max')}"
     sure = f"{of('good_ratio_bound', labels='bound=' + chr(34) + 'upper' + chr(34))} < bool {of('objective_ratio', 'max')}"
     return [
-        tile("Objectives", "Objectives of all probes in this selection.", "short", f"count({left})", steps("text"), True, UNSET, 3),
+        tile("Objectives", "Objectives of all probes in this selection.", "short", f"count({left})", steps("text"), False, UNSET, 3, plain=True),
         tile(
             "Budget overspent",
             "Objectives whose error budget is spent: within their window fewer events were good than promised.",

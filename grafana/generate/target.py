@@ -239,7 +239,10 @@ def whose_fault():
 def failures():
     reasons = f"sum by (reason) (increase(llm_probe_failures_total{{{PROBE}}}[$__rate_interval])) > 0"
     share = share_of_runs("llm_probe_failures_total", by="scenario")
-    progress = f"avg_over_time(llm_probe_forward_progress{{{RUNTIME}}}[$__rate_interval]) > 0"
+
+    def in_state(state):
+        return f'max(avg_over_time(llm_probe_forward_progress{{{RUNTIME}, state="{state}"}}[$__rate_interval]))'
+
     return [
         lines(
             "Failed runs by reason",
@@ -255,7 +258,7 @@ def failures():
             "Progress",
             "Share of the time in each state. Busy: it works, or its counters move while requests wait.",
             "percentunit",
-            [target(progress, "{{state}}")],
+            lettered([(in_state(state), state) for state in STATE_COLORS]),
             stacked=True,
             soft_max=1,
             colors=STATE_COLORS,
