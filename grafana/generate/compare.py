@@ -10,6 +10,7 @@ from panels import (
     describe_quantile,
     lines,
     quantiles,
+    shaded,
     success_column,
     table,
 )
@@ -41,21 +42,23 @@ def side_by_side():
             compared("E2E p95", "s", inference(0.95, **OVER_RANGE), color="semi-dark-orange"),
         ],
         [("Scenario", False), ("TTFT p50", False)],
+        height=11,
         no_value="no probe has run in this time range",
     )
 
 
 # (title of the column, quantile)
-SPREAD = (("Fastest 5 %", 0.05), ("p25", 0.25), ("p50", 0.5), ("p75", 0.75), ("p95", 0.95), ("p99", 0.99))
+SPREAD = (("p5", 0.05), ("p25", 0.25), ("p50", 0.5), ("p75", 0.75), ("p95", 0.95), ("p99", 0.99))
 
 
-def distribution(title, meaning, unit, at, color):
+def distribution(title, meaning, unit, at):
     """The shape of a distribution per row, by its quantiles: each column is compared for itself."""
     return table(
         f"{title}: distribution",
-        f"{meaning} {SIDE_BY_SIDE} All but n % of the samples are at least pn's number. Interpolated within buckets.",
-        ("target", "scenario", "region"),
-        [compared(name, unit, at(q), color=color, decimals=2) for name, q in SPREAD],
+        f"{meaning} Over the selected time range. n % of the samples are at most pn; interpolated within buckets. The darker, the slower among "
+        "the rows of a column.",
+        ("target", "scenario"),
+        [shaded(name, unit, at(q), decimals=1) for name, q in SPREAD],
         [("Scenario", False), ("p50", False)],
         width=12,
         height=9,
@@ -64,12 +67,12 @@ def distribution(title, meaning, unit, at, color):
 
 
 def distributions():
-    how = {"window": "$__range", "by": "target, scenario, region", "join": IN_REGION}
+    how = {"window": "$__range"}
     return [
         distribution(
-            "TTFT", "First token of any kind minus dispatch.", "s", lambda q: ttft(q, labels=CONNECTION, **how), "blue"
+            "TTFT", "First token of any kind minus dispatch.", "s", lambda q: ttft(q, labels=CONNECTION, **how)
         ),
-        distribution("ITL", "One sample per gap between arrivals of tokens.", "s", lambda q: quantile(q, ITL, **how), "purple"),
+        distribution("ITL", "One sample per gap between arrivals of tokens.", "s", lambda q: quantile(q, ITL, **how)),
     ]
 
 
@@ -78,7 +81,7 @@ def groups():
 
     def compare(title, unit, by, legend, expr, color, meaning):
         return bars(
-            title, f"{meaning} Over the selected time range, all targets of a bar together.", unit, expr(by), legend, color=color
+            title, f"{meaning} Over the selected time range, all targets of a bar together.", unit, f"{expr(by)} > 0", legend, color=color
         )
 
     def ttft_by(by):
@@ -115,15 +118,16 @@ def efficiency():
             LABELS,
             [
                 counted("Output tokens", output, custom__width=110),
-                compared("Tokens per joule", "short", tokens_per("llm_probe_energy_joules_total", **how), color="green", decimals=3),
+                compared("Tokens / joule", "short", tokens_per("llm_probe_energy_joules_total", **how), color="green", decimals=3),
                 compared(
-                    "Tokens per CPU second", "short", tokens_per("llm_probe_cpu_seconds_total", **how), color="green", decimals=1
+                    "Tokens / CPU s", "short", tokens_per("llm_probe_cpu_seconds_total", **how), color="green", decimals=1
                 ),
-                compared("Tokens per dollar", "short", tokens_per("llm_probe_cost_usd_total", **how), color="green", decimals=1),
-                compared("USD per 1M output", "currencyUSD", f"1e6 * {usd} / ({output} > 0)", color="semi-dark-orange", decimals=2),
-                compared("USD per run", "currencyUSD", f"{usd} / ({runs} > 0)", color="semi-dark-orange", decimals=6),
+                compared("Tokens / USD", "short", tokens_per("llm_probe_cost_usd_total", **how), color="green", decimals=1),
+                compared("USD / 1M output", "currencyUSD", f"1e6 * {usd} / ({output} > 0)", color="semi-dark-orange", decimals=2),
+                compared("USD / run", "currencyUSD", f"{usd} / ({runs} > 0)", color="semi-dark-orange", decimals=6),
             ],
-            [("Scenario", False), ("Tokens per dollar", True)],
+            [("Scenario", False), ("Tokens / USD", True)],
+            height=11,
             no_value="no probe has run in this time range",
         ),
     ]

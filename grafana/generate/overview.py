@@ -83,7 +83,7 @@ def tiles():
             no_value="no objective is configured",
             legend="{{target}} · {{scenario}} · {{slo}}",
             width=5,
-            decimals=1,
+            decimals=0,
         ),
         tile(
             "Most failures",
@@ -184,7 +184,7 @@ def trends():
                     "{{target}} · {{scenario}} · {{slo}}",
                 )
             ],
-            soft_max=2,
+            magnitudes=True,
             limits=steps("transparent", (1, "orange")),
             no_value="no objective is configured",
         ),

@@ -72,6 +72,8 @@ OUTCOME = words(failed=(0, "red"), ok=(1, "transparent"))
 PROGRESS = words(
     unknown=(0, "transparent"), idle=(1, "transparent"), busy=(2, "transparent"), stalled=(3, "orange"), dead=(4, "red")
 )
+# The same where a state stands alone.
+STATE = words(unknown=(0, "text"), idle=(1, "blue"), busy=(2, "green"), stalled=(3, "orange"), dead=(4, "red"))
 # Colours of the states over time, what is bad at the bottom of the stack, where it is steady.
 STATE_COLORS = {"dead": "red", "stalled": "orange", "unknown": "gray", "busy": "green", "idle": "blue"}
 
@@ -93,7 +95,7 @@ def lines(
     unit,
     targets,
     width=8,
-    height=8,
+    height=9,
     stacked=False,
     bars=False,
     colors=None,
@@ -102,13 +104,14 @@ def lines(
     limits=None,
     signed=False,
     exemplars=False,
+    magnitudes=False,
 ):
     """Numbers over time. The axis reaches up to `soft_max` at least, so that a tiny number does not look like a mountain,
     and down to zero at least; below it only where the numbers are `signed`. `limits` are drawn as lines.
 
     The colour follows the position of a series, and every panel lists the probes in the same order, those without a
     number included: so a probe has one colour everywhere. Colours that follow the name gave three of eight probes the
-    same orange.
+    same orange. `magnitudes`: a logarithmic axis from 1 on, for what is small as a rule and huge at times.
     """
     if isinstance(targets, str):
         targets = [target(targets, exemplar=exemplars)]
@@ -123,6 +126,9 @@ def lines(
     panel = panel.axis_soft_min(0) if signed else panel.min(0)
     if soft_max:
         panel = panel.axis_soft_max(soft_max)
+    if magnitudes:
+        scale = common.ScaleDistributionConfig().type(kinds.ScaleDistribution.SYMLOG).log(10).linear_threshold(1)
+        panel = panel.scale_distribution(scale)
     if limits:
         panel = panel.thresholds(limits)
         panel = panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(kinds.GraphThresholdsStyleMode.DASHED))
@@ -200,9 +206,17 @@ def compared(name, unit, expr, color="blue", **properties):
     return name, expr, {"unit": unit, "min": 0, "fieldMinMax": True, "color": fixed(color), "custom__cellOptions": cell} | properties
 
 
+def shaded(name, unit, expr, **properties):
+    """A column whose cells are the darker the higher their number: it compares the rows where there is no room for bars."""
+    cell = {"type": "color-background", "mode": "basic"}
+    shades = dashboard.FieldColor().mode("continuous-blues")
+    return name, expr, {"unit": unit, "fieldMinMax": True, "color": shades, "custom__cellOptions": cell, **properties}
+
+
 def judged(name, expr, **properties):
     """A column whose cells have a background, transparent where all is well, so that the others stand out."""
-    return name, expr, {"custom__cellOptions": {"type": "color-background", "mode": "basic"}, **properties}
+    cell = {"type": "color-background", "mode": "basic"}
+    return name, expr, {"custom__cellOptions": cell, "thresholds": steps("transparent"), **properties}
 
 
 def worded(name, expr, mapping, **properties):
@@ -235,18 +249,19 @@ def tile(
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel = panel.color_mode(kinds.BigValueColorMode.BACKGROUND if filled else kinds.BigValueColorMode.VALUE)
     panel = panel.text_mode(kinds.BigValueTextMode.VALUE if filled or plain else kinds.BigValueTextMode.VALUE_AND_NAME)
-    return panel.graph_mode(kinds.BigValueGraphMode.NONE).justify_mode(kinds.BigValueJustifyMode.CENTER)
+    # The name above its number, which leaves room for both.
+    return panel.wide_layout(False).graph_mode(kinds.BigValueGraphMode.NONE).justify_mode(kinds.BigValueJustifyMode.CENTER)
 
 
 def bars(title, description, unit, expr, legend=LEGEND, width=8, height=8, no_value="no data", color="blue", **more):
     """One horizontal bar per series, of the selected time range."""
-    panel = common_to(bargauge.Panel(), title, description, [target(expr, legend, instant=True)], width, height)
+    panel = common_to(bargauge.Panel(), title, description, [target(f"sort_desc({expr})", legend, instant=True)], width, height)
     panel = panel.unit(unit).no_value(no_value).min(0).color_scheme(fixed(color))
     if "decimals" in more:
         panel = panel.decimals(more["decimals"])
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel = panel.orientation(kinds.VizOrientation.HORIZONTAL).display_mode(kinds.BarGaugeDisplayMode.BASIC)
-    panel = panel.value_mode(kinds.BarGaugeValueMode.TEXT).name_placement(kinds.BarGaugeNamePlacement.LEFT)
+    panel = panel.text(common.VizTextDisplayOptions().title_size(12).value_size(14)).value_mode(kinds.BarGaugeValueMode.TEXT).name_placement(kinds.BarGaugeNamePlacement.LEFT)
     return panel.show_unfilled(True).min_viz_height(14).max_viz_height(28)
 
 

@@ -1,11 +1,26 @@
 """Are the promises kept, how fast is the error budget spent, and how sure is that?"""
 
 from board import board, objective, probes
-from panels import budget_column, by_reason, compared, counted, judged, lettered, lines, steps, table, target, tile
-from queries import OBJECTIVE, OBJECTIVE_LABELS
+from panels import (
+    budget_column,
+    by_reason,
+    compared,
+    counted,
+    judged,
+    lettered,
+    lines,
+    steps,
+    table,
+    target,
+    tile,
+    worded,
+    words,
+)
+from queries import BY, OBJECTIVE, OBJECTIVE_LABELS, PROBE
 
 LABELS = ", ".join(OBJECTIVE_LABELS)
 LEGEND = "{{target}} · {{scenario}} · {{slo}}"
+REGRESSED = words(no=(0, "transparent"), yes=(1, "red"))
 UNSET = "no objective is configured"
 # Burn rates from which a budget of 30 days is spent in 2 days, and in 10: multi-window alerts begin there.
 FAST, SLOW = 14.4, 3
@@ -69,7 +84,7 @@ def tiles():
             no_value=UNSET,
             legend=LEGEND,
             width=5,
-            decimals=1,
+            decimals=0,
         ),
         tile(
             "Fastest burn",
@@ -124,9 +139,9 @@ def over_time():
     return [
         lines(
             "Error budget left",
-            "Of each objective, within its window: 1 is untouched; below 0 it is overspent.",
+            "Of each objective, within its window: 100 % is untouched, below 0 % it is overspent. What is below −100 % is drawn there.",
             "percentunit",
-            [target(left, LEGEND)],
+            [target(f"clamp_min({left}, -1)", LEGEND)],
             width=12,
             signed=True,
             soft_max=1,
@@ -139,7 +154,7 @@ def over_time():
             "short",
             [target(burn, LEGEND)],
             width=12,
-            soft_max=2,
+            magnitudes=True,
             limits=steps("transparent", (1, "orange"), (FAST, "red")),
             no_value=UNSET,
         ),
@@ -149,7 +164,7 @@ def over_time():
             "short",
             [target(windows, "{{window}}: " + LEGEND)],
             width=12,
-            soft_max=2,
+            magnitudes=True,
             limits=steps("transparent", (1, "orange"), (FAST, "red")),
             no_value=UNSET,
         ),
@@ -208,11 +223,49 @@ def accounts():
     ]
 
 
+def regressions():
+    """A quantity against its own past at equal load: no objective is needed."""
+    found = f'max by ({BY}, quantity) (llm_probe_regression{{{PROBE}}})'
+    effect = f'max by ({BY}, quantity) (llm_probe_regression_effect_ratio{{{PROBE}}})'
+    unknown = "too few runs are known yet"
+    return [
+        table(
+            "Regressions",
+            "Quantities that have become worse at equal load and are not back: ttft is the time to the first token of any kind, tps the decode tokens "
+            "per second. Effect: the level of the latest runs / the reference; 1 is no change, more is slower for ttft and faster for tps.",
+            ("target", "scenario", "quantity"),
+            [
+                worded("Regressed", found, REGRESSED),
+                ("Effect", effect, {"decimals": 2, "custom.width": 90}),
+            ],
+            [("Regressed", True), ("Target", False)],
+            width=12,
+            height=9,
+            no_value=unknown,
+        ),
+        lines(
+            "Latest runs against the reference",
+            "At equal load. 1: as ever. ttft above 1 is slower, tps below 1 is slower.",
+            "short",
+            [target(effect, "{{target}} · {{scenario}} · {{quantity}}")],
+            width=12,
+            soft_max=1.5,
+            limits=steps("transparent", (1, "text")),
+            no_value=unknown,
+        ),
+    ]
+
+
 def dashboard():
     return board(
         "sonde-slo",
         "SLO",
-        "Objectives, error budgets, burn rates, and how certain all that is.",
+        "Objectives, error budgets, burn rates, how certain all that is, and what has become worse.",
         [*probes(), objective()],
-        [("At a glance", [*tiles(), objectives()]), ("Over time", over_time()), ("Events", accounts())],
+        [
+            ("At a glance", [*tiles(), objectives()]),
+            ("Over time", over_time()),
+            ("Events", accounts()),
+            ("Regressions", regressions()),
+        ],
     )

@@ -1,8 +1,8 @@
 """What is wrong with this target, and whose fault is it?"""
 
-from board import board, connection, probes
+from board import COLLAPSED, board, connection, probes
 from panels import (
-    PROGRESS,
+    STATE,
     STATE_COLORS,
     TOKENS_PER_SECOND,
     WORTH_A_LOOK,
@@ -47,7 +47,7 @@ def tiles():
             f"max({state_code()})",
             steps("text", (1, "blue"), (2, "green"), (3, "orange"), (4, "red")),
             filled=True,
-            mapping=PROGRESS,
+            mapping=STATE,
             width=3,
         ),
         tile(
@@ -67,6 +67,7 @@ def tiles():
             steps("red", (1 - WORTH_A_WORRY, "orange"), (1 - WORTH_A_LOOK, "text")),
             legend=SCENARIO,
             decimals=2,
+            width=5,
         ),
         tile(
             "TTFT p95",
@@ -74,6 +75,7 @@ def tiles():
             "s",
             f"topk(1, {ttft(0.95, labels=CONNECTION, **range_)} > 0)",
             steps("text"),
+            width=5,
             legend=SCENARIO,
             no_value="no run has succeeded",
         ),
@@ -124,6 +126,12 @@ def first_token():
             signed=True,
             soft_max=0.1,
         ),
+    ]
+
+
+def spreads():
+    any_kind = f'kind="any", {CONNECTION}'
+    return [
         spread(
             "TTFT, where the runs lie",
             "How many runs had their first token of any kind within each bucket. Two bands are two behaviours: a cache hit and a miss, a "
@@ -142,6 +150,9 @@ def first_token():
 
 
 def stream():
+    def mean(part):
+        return rate(f"llm_probe_tokens_per_arrival_{part}", by="scenario")
+
     return [
         at_quantiles("ITL", "One sample per gap between consecutive arrivals of tokens; tokens that arrived together are one.", ITL),
         at_quantiles(
@@ -167,12 +178,11 @@ def stream():
             (0.5, 0.05),
             TOKENS_PER_SECOND,
         ),
-        at_quantiles(
-            "Tokens per arrival",
+        lines(
+            "Tokens per arrival, mean",
             "How many tokens came at the same instant. More than 1: the runtime, or a proxy before it, collects tokens.",
-            "llm_probe_tokens_per_arrival",
-            quantiles=(0.5, 0.99),
-            unit="short",
+            "short",
+            [target(f"{mean('sum')} / {mean('count')}", SCENARIO)],
             soft_max=2,
         ),
     ]
@@ -325,6 +335,7 @@ def dashboard():
         [
             ("$target at a glance", tiles()),
             ("First token", first_token()),
+            ("Where the samples lie", spreads(), COLLAPSED),
             ("The stream", stream()),
             ("Where the time goes", whose_fault()),
             ("Failures", failures()),

@@ -63,6 +63,7 @@ function Stat(props) {
       graphMode={options.graphMode}
       justifyMode={options.justifyMode}
       textMode={options.textMode}
+      text={options.text}
       disableWideLayout={!options.wideLayout}
       theme={props.theme}
       width={width}
@@ -85,6 +86,7 @@ function Bars(props) {
       valueDisplayMode={options.valueMode}
       namePlacement={options.namePlacement}
       showUnfilled={options.showUnfilled}
+      text={options.text}
       isOverflow={false}
       itemSpacing={8}
       theme={props.theme}
