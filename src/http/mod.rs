@@ -5,6 +5,7 @@ mod api;
 mod exposition;
 mod listener;
 mod probe;
+mod slos;
 mod ui;
 mod web_config;
 
@@ -89,6 +90,7 @@ pub fn router(context: Context) -> Router {
         .route("/probe", get(probe::probe))
         .route("/sd", get(api::service_discovery))
         .route("/api/v1/probes", get(api::probes))
+        .route("/api/v1/slos", get(slos::slos))
         .route("/-/reload", post(admin::reload).put(admin::reload))
         .layer(authorized)
         // Kubernetes' probes carry no credentials, and these tell next to nothing.

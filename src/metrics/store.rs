@@ -293,7 +293,7 @@ mod tests {
     use crate::measure::delta::ServerTimings;
     use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
     use crate::probe::{Contamination, Outcome, Probe, Prober, RunContext};
-    use crate::slo::{Conditions, Objective, Selector};
+    use crate::slo::{Conditions, Objective, ProbeObjectives, Selector};
     use std::time::Duration;
     use tokio_util::sync::CancellationToken;
 
@@ -317,7 +317,13 @@ mod tests {
         };
         let store = Store::new(MetricsSettings::default(), Arc::default());
         let shape = ProbeShape::of(&probe, &[objective]);
+        let booked = ProbeObjectives {
+            labels: probe.labels.clone(),
+            objectives: shape.objectives.clone(),
+            period: Duration::from_secs(30),
+        };
         store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        store.book().retain(vec![booked], Instant::now());
         let late = RunContext {
             schedule_lag: Some(Duration::from_secs(1)),
             ..RunContext::on_demand(CancellationToken::new())

@@ -1,6 +1,7 @@
 //! The account of every objective, probe by probe: judged once, counted for good, and kept for as
 //! long as a window looks back.
 
+use super::burn::{BurnPolicy, BurnRule, Urgency};
 use super::interval::{Interval, effective_events, wilson};
 use super::objective::{Breach, Judgement, Objective};
 use super::rolling::{Counts, Rolling, Tally};
@@ -15,8 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many of the latest events an account remembers one by one.
-const RECENT: usize = 20;
+/// How many of the latest bad events an account remembers one by one.
+const REMEMBERED: usize = 10;
 
 /// A probe and the objectives that speak of it.
 #[derive(Clone, Debug)]
@@ -84,10 +85,75 @@ pub struct Standing {
     /// 1 − bad ÷ (allowed share × judged) within the window: 1 untouched, 0 spent, negative overspent;
     /// absent without a judged event.
     pub budget_remaining: Option<f64>,
-    /// Burn rates, shortest time first.
+    /// Burn rates over every window of `policy`, shortest first.
     pub burn: Vec<Burn>,
-    /// The latest events, oldest first.
-    pub recent: Vec<Arc<Event>>,
+    /// Which burn rates alert.
+    pub policy: BurnPolicy,
+    /// The latest event, whatever it counts as.
+    pub last: Option<Arc<Event>>,
+    /// The latest bad events of all that were counted, oldest first; 10 at the most.
+    pub latest_bad: Vec<Arc<Event>>,
+}
+
+/// Whether a promise is kept, as far as the window tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// More was bad than the promise allows.
+    Broken,
+    /// Nothing was judged yet.
+    Unknown,
+    /// No more was bad than the promise allows.
+    Kept,
+}
+
+impl Health {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Unknown => "unknown",
+            Self::Kept => "kept",
+        }
+    }
+}
+
+impl Standing {
+    /// Whether the promise is kept by what was seen.
+    pub fn health(&self) -> Health {
+        match self.good_ratio {
+            None => Health::Unknown,
+            Some(ratio) if ratio < self.objective.objective => Health::Broken,
+            Some(_) => Health::Kept,
+        }
+    }
+
+    /// The burn rate over a window of the policy.
+    pub fn burn_over(&self, window: Duration) -> Option<&Burn> {
+        self.burn.iter().find(|burn| burn.window == window)
+    }
+
+    /// How urgent it is that the budget goes too fast right now, by the rules that alerts follow, but
+    /// without the time for which those wait; absent where it does not.
+    pub fn burning(&self) -> Option<Urgency> {
+        let exceeds = |window: Duration, rule: &BurnRule| {
+            let burn = self.burn_over(window)?;
+            (burn.rate? > rule.factor).then_some(burn.counts.bad)
+        };
+        let fires = |rule: &&BurnRule| {
+            let (long, short) = (exceeds(rule.long, rule), exceeds(rule.short, rule));
+            short.is_some() && long.is_some_and(|bad| bad >= u64::from(rule.least_bad))
+        };
+        let firing = self.policy.rules.iter().filter(fires);
+        firing.map(|rule| rule.urgency).min()
+    }
+
+    /// Whether chance alone hardly explains [`Self::health`]: the promise lies outside the bounds.
+    pub fn is_certain(&self) -> bool {
+        let promised = self.objective.objective;
+        self.bounds
+            .is_some_and(|bounds| promised <= bounds.lower || promised > bounds.upper)
+    }
 }
 
 /// Judges every run once, for each objective that speaks of its probe. Times are of the monotonic
@@ -161,14 +227,17 @@ struct Account {
     total: Counts,
     window: Rolling,
     burn: Vec<Rolling>,
+    policy: BurnPolicy,
     /// Whether the judged event before was bad.
     after_bad: bool,
-    recent: VecDeque<Arc<Event>>,
+    last: Option<Arc<Event>>,
+    latest_bad: VecDeque<Arc<Event>>,
 }
 
 impl Account {
     fn open(objective: Objective, period: Duration, known: Option<Self>, now: Duration) -> Self {
-        let windows = burn_windows(&objective, period);
+        let policy = BurnPolicy::derive(period, objective.objective, objective.window);
+        let windows = policy.windows();
         let fresh = |window: Duration| Rolling::new(window, now);
         let Some(mut known) = known else {
             return Self {
@@ -176,15 +245,18 @@ impl Account {
                 total: Counts::default(),
                 window: fresh(objective.window),
                 burn: windows.into_iter().map(fresh).collect(),
+                policy,
                 after_bad: false,
-                recent: VecDeque::new(),
+                last: None,
+                latest_bad: VecDeque::new(),
                 objective: Arc::new(objective),
             };
         };
         if *known.objective != objective {
             known.window = fresh(objective.window);
             known.burn.clear();
-            known.recent.clear();
+            known.last = None;
+            known.latest_bad.clear();
             known.after_bad = false;
             known.objective = Arc::new(objective);
         }
@@ -194,6 +266,7 @@ impl Account {
             same.map_or_else(|| fresh(window), |index| before.swap_remove(index))
         });
         known.burn = reopened.collect();
+        known.policy = policy;
         known
     }
 
@@ -207,10 +280,7 @@ impl Account {
         if judgement != Judgement::Excluded {
             self.after_bad = judgement == Judgement::Bad;
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(Arc::new(Event {
+        let event = Arc::new(Event {
             run_id: run.run_id,
             ended: run.ended,
             judgement,
@@ -220,7 +290,14 @@ impl Account {
                 true => self.objective.conditions.breaches(run),
                 false => Vec::new(),
             },
-        }));
+        });
+        if judgement == Judgement::Bad {
+            if self.latest_bad.len() == REMEMBERED {
+                self.latest_bad.pop_front();
+            }
+            self.latest_bad.push_back(event.clone());
+        }
+        self.last = Some(event);
     }
 
     fn standing(&self, labels: &ProbeLabels, now: Duration) -> Standing {
@@ -250,16 +327,12 @@ impl Account {
             effective_events: good_ratio.map(|_| effective),
             budget_remaining: counts.bad_ratio().map(|bad| 1.0 - bad / allowed),
             burn: burn.collect(),
-            recent: self.recent.iter().cloned().collect(),
+            policy: self.policy.clone(),
+            last: self.last.clone(),
+            latest_bad: self.latest_bad.iter().cloned().collect(),
         }
     }
 }
 
-/// Times over which burn rates are kept, shortest first.
-fn burn_windows(_objective: &Objective, _period: Duration) -> Vec<Duration> {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    [5 * MINUTE, 30 * MINUTE, HOUR, 6 * HOUR, 72 * HOUR]
-        .map(Duration::from_secs)
-        .to_vec()
-}
+#[cfg(test)]
+mod tests;

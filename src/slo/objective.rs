@@ -1,6 +1,7 @@
 //! An objective, stated once; each run is judged once and exactly, not by bucket.
 
 use crate::base::label::UserLabels;
+use crate::base::units::format_duration;
 use crate::measure::quantiles::quantile;
 use crate::probe::{Observation, Outcome};
 use serde::Serialize;
@@ -128,6 +129,31 @@ enum Absent {
 }
 
 impl Conditions {
+    /// The conditions that are set, by their keys in the configuration, with their limits.
+    pub fn stated(&self) -> Vec<(&'static str, String)> {
+        let time = |limit: Option<Duration>| limit.map(format_duration);
+        let all = [
+            ("first_token_under", time(self.first_token_under)),
+            ("first_visible_under", time(self.first_visible_under)),
+            ("inter_token_p95_under", time(self.inter_token_p95_under)),
+            ("per_output_token_under", time(self.per_output_token_under)),
+            ("max_stall_under", time(self.max_stall_under)),
+            ("inference_under", time(self.inference_under)),
+            (
+                "decode_tps_over",
+                self.decode_tps_over.map(|limit| limit.to_string()),
+            ),
+            (
+                "cost_under_usd",
+                self.cost_under_usd.map(|limit| limit.to_string()),
+            ),
+        ];
+        let set = all
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name, limit?)));
+        set.collect()
+    }
+
     /// The conditions that a successful run breaks. A figure equal to its limit does: under is under.
     pub fn breaches(&self, run: &Observation) -> Vec<Breach> {
         let latency = &run.latency;
@@ -203,5 +229,171 @@ impl Conditions {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::cost::Cost;
+    use crate::probe::{Probe, Prober, RunContext, Taint};
+    use tokio_util::sync::CancellationToken;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A success of 20 gaps: 19 of 10 ms and one of 300.
+    fn run() -> Observation {
+        let context = RunContext::on_demand(CancellationToken::new());
+        let mut run = Prober::default().aborted(&Probe::example(), &context);
+        run.outcome = Outcome::Success;
+        run.latency.first_token = Some(200 * MS);
+        run.latency.first_visible = Some(250 * MS);
+        run.latency.per_output_token = Some(25 * MS);
+        run.latency.max_stall = Some(300 * MS);
+        run.latency.inference = 700 * MS;
+        run.latency.decode_tps = Some(40.0);
+        run.gaps = vec![10 * MS; 20];
+        run.gaps[3] = 300 * MS;
+        run.cost_usd = Some(Cost {
+            input: None,
+            cached: None,
+            output: Some(0.002),
+            total: 0.002,
+        });
+        run
+    }
+
+    fn judge(conditions: Conditions, run: &Observation) -> Judgement {
+        let objective = Objective {
+            name: "o".to_owned(),
+            selector: Selector::default(),
+            objective: 0.9,
+            window: Duration::from_secs(60),
+            conditions,
+        };
+        objective.judge(run)
+    }
+
+    /// Each condition with a limit that the run above meets exactly, and one that it keeps.
+    fn limits() -> Vec<(Conditions, Conditions)> {
+        let time = |set: fn(&mut Conditions, Duration), exact: Duration| {
+            let with = |limit| {
+                let mut conditions = Conditions::default();
+                set(&mut conditions, limit);
+                conditions
+            };
+            (with(exact), with(exact + MS))
+        };
+        let number = |set: fn(&mut Conditions, f64), exact: f64, kept: f64| {
+            let with = |limit| {
+                let mut conditions = Conditions::default();
+                set(&mut conditions, limit);
+                conditions
+            };
+            (with(exact), with(kept))
+        };
+        vec![
+            time(|c, limit| c.first_token_under = Some(limit), 200 * MS),
+            time(|c, limit| c.first_visible_under = Some(limit), 250 * MS),
+            time(|c, limit| c.inter_token_p95_under = Some(limit), 10 * MS),
+            time(|c, limit| c.per_output_token_under = Some(limit), 25 * MS),
+            time(|c, limit| c.max_stall_under = Some(limit), 300 * MS),
+            time(|c, limit| c.inference_under = Some(limit), 700 * MS),
+            number(|c, limit| c.decode_tps_over = Some(limit), 40.0, 39.9),
+            number(|c, limit| c.cost_under_usd = Some(limit), 0.002, 0.0021),
+        ]
+    }
+
+    #[test]
+    fn under_is_under_and_over_is_over_for_every_condition() {
+        for (exact, kept) in limits() {
+            assert_eq!(judge(exact, &run()), Judgement::Bad, "{exact:?}");
+            assert_eq!(judge(kept, &run()), Judgement::Good, "{kept:?}");
+            let breaches = exact.breaches(&run());
+            let [breach] = breaches[..] else {
+                panic!("{breaches:?}");
+            };
+            assert_eq!(breach.found, Some(breach.limit));
+            assert_eq!(exact.stated()[0].0, breach.condition);
+        }
+    }
+
+    #[test]
+    fn a_good_run_keeps_every_condition_at_once() {
+        let mut all = Conditions {
+            first_token_under: Some(201 * MS),
+            inter_token_p95_under: Some(11 * MS),
+            cost_under_usd: Some(0.01),
+            ..Conditions::default()
+        };
+        assert_eq!(judge(all, &run()), Judgement::Good);
+        all.max_stall_under = Some(299 * MS);
+        assert_eq!(judge(all, &run()), Judgement::Bad);
+    }
+
+    #[test]
+    fn the_95th_percentile_of_few_gaps_is_the_longest() {
+        let mut few = run();
+        few.gaps.truncate(19);
+        let conditions = Conditions {
+            inter_token_p95_under: Some(100 * MS),
+            ..Conditions::default()
+        };
+        assert_eq!(judge(conditions, &run()), Judgement::Good);
+        assert_eq!(judge(conditions, &few), Judgement::Bad);
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_breaks_a_promise_unless_one_token_cannot_have_it() {
+        let mut bare = run();
+        bare.latency = crate::measure::latency::Latency {
+            inference: 700 * MS,
+            ..Default::default()
+        };
+        bare.gaps.clear();
+        bare.cost_usd = None;
+        let broken: Vec<_> = limits()
+            .into_iter()
+            .filter(|(_, kept)| judge(*kept, &bare) == Judgement::Bad)
+            .map(|(_, kept)| kept.stated()[0].0)
+            .collect();
+        assert_eq!(
+            broken,
+            ["first_token_under", "first_visible_under", "cost_under_usd"]
+        );
+    }
+
+    #[test]
+    fn only_what_says_nothing_of_the_runtime_is_excluded() {
+        let any = Conditions::default();
+        for outcome in Outcome::ALL {
+            let mut run = run();
+            run.outcome = outcome;
+            let expected = match outcome {
+                Outcome::Success => Judgement::Good,
+                Outcome::Cancelled | Outcome::Internal => Judgement::Excluded,
+                _ => Judgement::Bad,
+            };
+            assert_eq!(judge(any, &run), expected, "{outcome}");
+            run.instrument.taint = Some(Taint::Throttled);
+            assert_eq!(judge(any, &run), Judgement::Excluded, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn a_selector_speaks_of_targets_by_their_labels() {
+        let labels = |pairs: &[(&str, &str)]| -> UserLabels {
+            let owned = pairs
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()));
+            owned.collect()
+        };
+        let selector = Selector {
+            labels: labels(&[("region", "eu")]),
+            ..Selector::default()
+        };
+        assert!(selector.matches("a", &labels(&[("region", "eu"), ("zone", "b")]), "s"));
+        assert!(!selector.matches("a", &labels(&[("region", "eu-west")]), "s"));
+        assert!(!selector.matches("a", &labels(&[]), "s"));
     }
 }

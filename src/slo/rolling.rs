@@ -114,6 +114,11 @@ impl Rolling {
         self.window
     }
 
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// For how much of the window there has been anybody to count.
     pub(super) fn covered(&self, now: Duration) -> Duration {
         now.saturating_sub(self.begun).min(self.window)
@@ -149,5 +154,63 @@ impl Rolling {
     fn slot(&self, at: Duration) -> u64 {
         let length = (self.window.as_nanos() / u128::from(SLOTS)).max(1);
         u64::try_from(at.as_nanos() / length).unwrap_or(u64::MAX - SLOTS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WINDOW: Duration = Duration::from_secs(1000);
+    const SLOT: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    proptest! {
+        /// What is younger than the window less one slot is in it; what is older than the window is not.
+        #[test]
+        fn a_window_forgets_what_is_too_old_and_nothing_else(
+            steps in prop::collection::vec((0..150_u64, 0..3_usize), 0..300),
+            later in 0..1500_u64,
+        ) {
+            let mut rolling = Rolling::new(WINDOW, Duration::ZERO);
+            let mut events = Vec::new();
+            let mut now = 0;
+            for (step, judgement) in steps {
+                now += step;
+                rolling.add(at(now), Tally::of(Judgement::ALL[judgement], false));
+                events.push((at(now), judgement));
+            }
+            prop_assert!(rolling.slots.len() as u64 <= SLOTS);
+            let now = at(now + later);
+            let sum = rolling.sum(now).counts;
+            for (index, judgement) in Judgement::ALL.into_iter().enumerate() {
+                let younger = |age: Duration| {
+                    let young = events.iter().filter(|(at, kind)| *kind == index && now - *at < age);
+                    young.count() as u64
+                };
+                prop_assert!(sum.of(judgement) >= younger(WINDOW - SLOT));
+                prop_assert!(sum.of(judgement) <= younger(WINDOW));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_that_comes_late_is_counted_all_the_same() {
+        let mut rolling = Rolling::new(WINDOW, Duration::ZERO);
+        rolling.add(at(500), Tally::of(Judgement::Good, false));
+        rolling.add(at(100), Tally::of(Judgement::Bad, false));
+        assert_eq!(rolling.sum(at(500)).counts.judged(), 2);
+        assert_eq!(rolling.slots.len(), 1);
+    }
+
+    #[test]
+    fn a_window_says_for_how_much_of_it_anybody_counted() {
+        let rolling = Rolling::new(WINDOW, at(50));
+        assert_eq!(rolling.covered(at(80)), at(30));
+        assert_eq!(rolling.covered(at(8000)), WINDOW);
     }
 }

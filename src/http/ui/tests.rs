@@ -113,6 +113,7 @@ fn view(probes: Vec<(ProbeLabels, Standing)>) -> StatusView {
         config_ok: true,
         config_error: None,
         probes,
+        slos: Vec::new(),
         pending: Vec::new(),
         simulated: false,
         clocks: ClockStatus {
