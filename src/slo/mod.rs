@@ -1,9 +1,11 @@
-//! Layer 5: objectives, the exact judgement of each run against them, and the account of it all.
+//! Layer 5: objectives, the exact judgement of each run against them, the account of it all, and regressions
+//! at equal load.
 
 mod book;
 mod burn;
 mod interval;
 mod objective;
+pub mod regression;
 mod rolling;
 
 pub use book::{Burn, Event, Health, ProbeObjectives, SloBook, Standing};
