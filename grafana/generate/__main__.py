@@ -1,7 +1,7 @@
 """Generates the dashboards, with the pinned Grafana Foundation SDK: `scripts/tools python` has it.
 
-    $(scripts/tools python) grafana/generate             write grafana/dashboards/*.json
-    $(scripts/tools python) grafana/generate --check     fail when a file there is not what this would write
+$(scripts/tools python) grafana/generate             write grafana/dashboards/*.json
+$(scripts/tools python) grafana/generate --check     fail when a file there is not what this would write
 """
 
 import argparse

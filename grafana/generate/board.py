@@ -82,7 +82,9 @@ def annotations():
     models_of = swapped(f"llm_probe_target_info{{{SERVED}}}", "target, runtime, model", "target")
     versions = swapped("sonde_build_info", "instance, version, revision", "instance")
     return [
-        annotation("Model or runtime swapped", "purple", models_of, "{{target}}: {{model}} by {{runtime}}", "target,runtime"),
+        annotation(
+            "Model or runtime swapped", "purple", models_of, "{{target}}: {{model}} by {{runtime}}", "target,runtime"
+        ),
         annotation("Runtime restarted", "red", restarts, "{{target}} restarted", "target"),
         annotation("Sonde updated", "blue", versions, "Sonde {{version}}", "instance"),
         annotation("Configuration loaded", "super-light-blue", loads, "Configuration loaded", "instance"),

@@ -27,9 +27,9 @@ ITL = "llm_probe_inter_token_latency_seconds"
 def side_by_side():
     return table(
         "Side by side",
-        f"{SIDE_BY_SIDE} Success: runs without a failure / all runs. TTFT: first token of any kind minus dispatch. ITL: gap between "
-        "arrivals of tokens. Decode TPS: (n − 1) / (last token − first token) of one stream. E2E: end of stream minus dispatch, of "
-        "successful runs. Compare runs of one scenario; the variables narrow the rest.",
+        f"{SIDE_BY_SIDE} Success: runs without a failure / all runs. TTFT: first token of any kind minus dispatch. ITL: gap"
+        " between arrivals of tokens. Decode TPS: (n − 1) / (last token − first token) of one stream. E2E: end of stream"
+        " minus dispatch, of successful runs. Compare runs of one scenario; the variables narrow the rest.",
         LABELS,
         [
             counted("Runs", increase("llm_probe_runs_total", **OVER_RANGE), custom__width=70),
@@ -55,10 +55,10 @@ def distribution(title, meaning, unit, at):
     """The shape of a distribution per row, by its quantiles: each column is compared for itself."""
     return table(
         f"{title}: distribution",
-        f"{meaning} Over the selected time range. n % of the samples are at most pn; interpolated within buckets. The darker, the slower among "
-        "the rows of a column.",
+        f"{meaning} Over the selected time range. n % of the samples are at most pn; interpolated within buckets. The"
+        " darker, the slower among the rows of a column.",
         ("target", "scenario"),
-        [shaded(name, unit, at(q), decimals=1) for name, q in SPREAD],
+        [shaded(name, unit, at(q), decimals=1, custom__width=78) for name, q in SPREAD],
         [("Scenario", False), ("p50", False)],
         width=12,
         height=9,
@@ -69,9 +69,7 @@ def distribution(title, meaning, unit, at):
 def distributions():
     how = {"window": "$__range"}
     return [
-        distribution(
-            "TTFT", "First token of any kind minus dispatch.", "s", lambda q: ttft(q, labels=CONNECTION, **how)
-        ),
+        distribution("TTFT", "First token of any kind minus dispatch.", "s", lambda q: ttft(q, labels=CONNECTION, **how)),
         distribution("ITL", "One sample per gap between arrivals of tokens.", "s", lambda q: quantile(q, ITL, **how)),
     ]
 
@@ -81,7 +79,12 @@ def groups():
 
     def compare(title, unit, by, legend, expr, color, meaning):
         return bars(
-            title, f"{meaning} Over the selected time range, all targets of a bar together.", unit, f"{expr(by)} > 0", legend, color=color
+            title,
+            f"{meaning} Over the selected time range, all targets of a bar together.",
+            unit,
+            f"{expr(by)} > 0",
+            legend,
+            color=color,
         )
 
     def ttft_by(by):
@@ -112,18 +115,22 @@ def efficiency():
     return [
         table(
             "What it takes",
-            "Output tokens of runs, and what these took over the selected time range. Energy: of all GPUs that the daemon sees, CPU: of the "
-            "runtime's processes, both during runs with all that they did for others meanwhile; so these are lower bounds where "
-            f"others are served. Cost: by the price of the target. {unseen}",
+            "Output tokens of runs, and what these took over the selected time range. Energy: of all GPUs that the daemon"
+            " sees, CPU: of the runtime's processes, both during runs with all that they did for others meanwhile; so these"
+            f" are lower bounds where others are served. Cost: by the price of the target. {unseen}",
             LABELS,
             [
                 counted("Output tokens", output, custom__width=110),
-                compared("Tokens / joule", "short", tokens_per("llm_probe_energy_joules_total", **how), color="green", decimals=3),
+                compared(
+                    "Tokens / joule", "short", tokens_per("llm_probe_energy_joules_total", **how), color="green", decimals=3
+                ),
                 compared(
                     "Tokens / CPU s", "short", tokens_per("llm_probe_cpu_seconds_total", **how), color="green", decimals=1
                 ),
                 compared("Tokens / USD", "short", tokens_per("llm_probe_cost_usd_total", **how), color="green", decimals=1),
-                compared("USD / 1M output", "currencyUSD", f"1e6 * {usd} / ({output} > 0)", color="semi-dark-orange", decimals=2),
+                compared(
+                    "USD / 1M output", "currencyUSD", f"1e6 * {usd} / ({output} > 0)", color="semi-dark-orange", decimals=2
+                ),
                 compared("USD / run", "currencyUSD", f"{usd} / ({runs} > 0)", color="semi-dark-orange", decimals=6),
             ],
             [("Scenario", False), ("Tokens / USD", True)],
@@ -134,12 +141,21 @@ def efficiency():
 
 
 def over_time():
-    first = "First token of any kind minus dispatch. A cold connection's DNS, TCP and TLS are inside; narrow it with the variable connection."
+    first = (
+        "First token of any kind minus dispatch. A cold connection's DNS, TCP and TLS are inside; narrow it with the"
+        " variable connection."
+    )
     return [
         *quantiles("TTFT", "llm_probe_time_to_first_token_seconds", first, f'kind="any", {CONNECTION}', (0.5, 0.95, 0.99)),
         *quantiles("ITL", ITL, "Gap between arrivals of tokens.", quantiles=(0.5, 0.99)),
         lines("Decode TPS p50", f"Of one stream. {describe_quantile(0.5)}", TOKENS_PER_SECOND, tps(0.5)),
-        *quantiles("E2E", "llm_probe_inference_seconds", "End of stream minus dispatch, of successes.", 'result="success"', (0.5, 0.95)),
+        *quantiles(
+            "E2E",
+            "llm_probe_inference_seconds",
+            "End of stream minus dispatch, of successes.",
+            'result="success"',
+            (0.5, 0.95),
+        ),
         lines(
             "Success",
             "Runs without a failure / all runs.",
@@ -154,6 +170,7 @@ def over_time():
             f"3600 * {rate('llm_probe_cost_usd_total')}",
             width=WIDTH,
             height=7,
+            stacked=True,
             no_value="no target has a price",
         ),
     ]

@@ -47,8 +47,8 @@ def tiles():
         ),
         tile(
             "Self-tests",
-            "Whether the last self-test of every daemon passed: every run could be compared, the median TTFT errors were within 1 ms, and no run was "
-            "further off than its error bar says.",
+            "Whether the last self-test of every daemon passed: every run could be compared, the median TTFT errors were"
+            " within 1 ms, and no run was further off than its error bar says.",
             "none",
             "min(sonde_selftest_success)",
             steps("red", (1, "green")),
@@ -67,14 +67,20 @@ def tiles():
         ),
         tile(
             "Widest error bar, p99",
-            "By how much the latencies of a run may be too large: the probe where this is most, tainted runs included, over the selected time range.",
+            "By how much the latencies of a run may be too large: the probe where this is most, tainted runs included, over"
+            " the selected time range.",
             "s",
-            extreme("topk", f"histogram_quantile(0.99, sum by (le, {BY}) (rate(llm_probe_error_bound_seconds_bucket{{{PROBE}}}[$__range])))"),
+            extreme(
+                "topk",
+                f"histogram_quantile(0.99, sum by (le, {BY})"
+                f" (rate(llm_probe_error_bound_seconds_bucket{{{PROBE}}}[$__range])))",
+            ),
             higher_is_worse(0.005, 0.05),
         ),
         tile(
             "Events dropped",
-            "Runs and ticks that a full queue dropped over the selected time range. Above 0 the accounting of runs has a hole.",
+            "Runs and ticks that a full queue dropped over the selected time range. Above 0 the accounting of runs has a"
+            " hole.",
             "short",
             "sum(increase(sonde_dropped_events_total[$__range]))",
             steps("orange", (0, "green"), (1, "red")),
@@ -88,7 +94,8 @@ def taint():
     return [
         lines(
             "Tainted ratio",
-            "Tainted runs / all runs: runs whose error bar exceeds its limit, or that began too late. They are in no latency and in no SLI.",
+            "Tainted runs / all runs: runs whose error bar exceeds its limit, or that began too late. They are in no latency"
+            " and in no SLI.",
             "percentunit",
             share_of_runs("llm_probe_tainted_total"),
             width=12,
@@ -96,14 +103,16 @@ def taint():
         ),
         by_reason(
             "Tainted runs",
-            "Over the selected time range, the most frequent first. What to do about each reason is in the runbook of SondeTaintedRuns.",
+            "Over the selected time range, the most frequent first. What to do about each reason is in the runbook of"
+            " SondeTaintedRuns.",
             "llm_probe_tainted_total",
             CLEAN,
         ),
         *quantiles(
             "Stamp delay",
             "llm_probe_stamp_delay_seconds",
-            "From the kernel's receive stamp to the return of our read, read by read, tainted runs included: what the clock user is late by.",
+            "From the kernel's receive stamp to the return of our read, read by read, tainted runs included: what the clock"
+            " user is late by.",
             quantiles=(0.99,),
             no_value="the kernel stamps nothing here",
         ),
@@ -131,26 +140,27 @@ def clocks():
     return [
         table(
             "Clocks",
-            "The best clock that the runs of each daemon can have, what is configured, and whether the two better ones are there. "
-            "no_permission: CAP_NET_RAW is missing. off: not wanted by the configuration. unsupported: the system lacks it.",
+            "The best clock that the runs of each daemon can have, what is configured, and whether the two better ones are"
+            " there. no_permission: CAP_NET_RAW is missing. off: not wanted by the configuration. unsupported: the system"
+            " lacks it.",
             facts,
             # What the scrape adds, and the name, would be columns too.
             [("Daemons", f"max by ({', '.join(facts)}) (sonde_clock_info)", {})],
             [("Instance", False)],
             width=12,
-            height=8,
+            height=9,
             only_labels=True,
             no_value="no daemon is scraped",
         ),
         table(
             "Runs by clock",
-            "Over the selected time range: which clock stamped the runs. Wire: a packet tap, right also while Sonde is starved. "
-            "Socket: the kernel's receive stamps. User: the time after each read.",
+            "Over the selected time range: which clock stamped the runs. Wire: a packet tap, right also while Sonde is"
+            " starved. Socket: the kernel's receive stamps. User: the time after each read.",
             ("target", "scenario"),
             [by_clock(clock) for clock in CLOCKS],
             [("Target", False), ("Scenario", False)],
             width=12,
-            height=8,
+            height=9,
             no_value="no run in this time range",
         ),
     ]
@@ -161,7 +171,8 @@ def selftests():
         expr = f'llm_probe_instrument_error_seconds{{quantity="{quantity}", stat="{stat}"}}'
         return lines(
             f"{name} error {stat}",
-            f"{meaning}, in the last self-test against the fake runtime in Sonde's own container, {stat} of its samples, by clock.",
+            f"{meaning}, in the last self-test against the fake runtime in Sonde's own container, {stat} of its samples, by"
+            " clock.",
             "s",
             [target(expr, "{{instance}} · {{clock}}")],
             no_value=UNTESTED,
@@ -177,12 +188,18 @@ def selftests():
             "further off than its error bar says.",
             ("instance",),
             [
-                judged("Last test", "min by (instance) (sonde_selftest_success)", mappings=[OUTCOME], custom__align="center", custom__width=90),
+                judged(
+                    "Last test",
+                    "min by (instance) (sonde_selftest_success)",
+                    mappings=[OUTCOME],
+                    custom__align="center",
+                    custom__width=90,
+                ),
                 since("Ended, ago", "max by (instance) (sonde_selftest_timestamp_seconds)"),
             ],
             [("Last test", False), ("Instance", False)],
             width=8,
-            height=8,
+            height=9,
             no_value=UNTESTED,
         ),
         error("TTFT", "ttft", "p50", "Observed minus true TTFT"),
@@ -207,9 +224,10 @@ def accounting():
     return [
         table(
             "Every planned run",
-            "Over the selected time range. Scheduled = run + missed + skipped, plus a run in flight. Missed: Sonde was late or "
-            "stopping. Skipped: Sonde held back on purpose. Tainted: run, but with an error bar too wide to be counted in latencies. "
-            "A sum may be one off: Prometheus extrapolates counters to the ends of the range, and the fractions are rounded here.",
+            "Over the selected time range. Scheduled = run + missed + skipped, plus a run in flight. Missed: Sonde was late"
+            " or stopping. Skipped: Sonde held back on purpose. Tainted: run, but with an error bar too wide to be counted"
+            " in latencies. A sum may be one off: Prometheus extrapolates counters to the ends of the range, and the"
+            " fractions are rounded here.",
             ("target", "scenario"),
             [
                 counted("Scheduled", scheduled),
@@ -224,8 +242,8 @@ def accounting():
         ),
         lines(
             "Not run or not counted",
-            "Planned runs that were missed or skipped, and runs that were tainted, with the reason. Each is a hole in the other "
-            "panels.",
+            "Planned runs that were missed or skipped, and runs that were tainted, with the reason. Each is a hole in the"
+            " other panels.",
             "short",
             [target(lost, f"{LEGEND} · {{{{what}}}}: {{{{reason}}}}")],
             width=12,
@@ -257,9 +275,16 @@ def samplers():
         ),
         lines(
             "Unreadable files of processes",
-            "Files of the runtimes' processes that could not be read, mostly for want of permission, per hour; what they would tell is absent.",
+            "Files of the runtimes' processes that could not be read, mostly for want of permission, per hour; what they"
+            " would tell is absent.",
             "short",
-            [target('3600 * sum by (target, file) (rate(llm_resource_read_errors_total{target=~"$target"}[$__rate_interval]))', "{{target}} · {{file}}")],
+            [
+                target(
+                    "3600 * sum by (target, file)"
+                    ' (rate(llm_resource_read_errors_total{target=~"$target"}[$__rate_interval]))',
+                    "{{target}} · {{file}}",
+                )
+            ],
             soft_max=1,
             no_value="every file could be read",
         ),
@@ -267,7 +292,13 @@ def samplers():
             "Runtimes' metrics: time to read",
             "How long it took to read the runtime's own metrics, connection included.",
             "s",
-            [target('max by (target) (llm_runtime_scrape_duration_seconds{target=~"$target", runtime=~"$runtime", model=~"$model"})', "{{target}}")],
+            [
+                target(
+                    'max by (target) (llm_runtime_scrape_duration_seconds{target=~"$target", runtime=~"$runtime",'
+                    ' model=~"$model"})',
+                    "{{target}}",
+                )
+            ],
             no_value="no runtime here has metrics",
         ),
         lines(
@@ -276,7 +307,8 @@ def samplers():
             "short",
             [
                 target(
-                    '3600 * sum by (target, reason) (rate(llm_runtime_scrape_failures_total{target=~"$target", runtime=~"$runtime", model=~"$model"}[$__rate_interval])) > 0',
+                    '3600 * sum by (target, reason) (rate(llm_runtime_scrape_failures_total{target=~"$target",'
+                    ' runtime=~"$runtime", model=~"$model"}[$__rate_interval])) > 0',
                     "{{target}} · {{reason}}",
                 )
             ],
@@ -289,13 +321,14 @@ def samplers():
             [
                 since(
                     "Loaded, ago",
-                    "(max by (instance, version, revision) (sonde_build_info) * on (instance) group_left () max by (instance) (sonde_config_last_reload_success_timestamp_seconds))",
+                    "(max by (instance, version, revision) (sonde_build_info) * on (instance) group_left () max by"
+                    " (instance) (sonde_config_last_reload_success_timestamp_seconds))",
                     custom__width=160,
                 )
             ],
             [("Instance", False)],
             width=8,
-            height=8,
+            height=9,
             no_value="no daemon is scraped",
         ),
     ]

@@ -117,10 +117,11 @@ def targets():
     tainted = share_of_runs("llm_probe_tainted_total", **how)
     return table(
         "Targets and scenarios",
-        "Progress, last run, the time since a success and the budget are of now, all else is over the selected time range; the least "
-        "successful first. Success: runs without a failure / all runs. TTFT: first token of any kind minus dispatch. Decode TPS: "
-        "(n − 1) / (last token − first token) of one stream, median run. Budget: of the objective that has least left. "
-        "Tainted: runs that Sonde was too late to time well; they are in none of the latencies. Click on a target to drill down.",
+        "Progress, last run, the time since a success and the budget are of now, all else is over the selected time range;"
+        " the least successful first. Success: runs without a failure / all runs. TTFT: first token of any kind minus"
+        " dispatch. Decode TPS: (n − 1) / (last token − first token) of one stream, median run. Budget: of the objective"
+        " that has least left. Tainted: runs that Sonde was too late to time well; they are in none of the latencies. Click"
+        " on a target to drill down.",
         ("target", "scenario", "runtime", "model", "region"),
         [
             worded("Progress", f"max by ({by}) ({state})", PROGRESS),
@@ -150,8 +151,8 @@ def trends():
     return [
         lines(
             "Targets by progress",
-            "How many targets are in each state. Busy: it works, or its counters move while requests wait. Stalled: a request gets "
-            "nowhere and no counter moves. Dead: nothing answers.",
+            "How many targets are in each state. Busy: it works, or its counters move while requests wait. Stalled: a"
+            " request gets nowhere and no counter moves. Dead: nothing answers.",
             "short",
             lettered([(having(state), state) for state in STATE_COLORS]),
             stacked=True,
@@ -167,7 +168,12 @@ def trends():
             soft_max=0.1,
             no_value="no run has failed",
         ),
-        lines("TTFT p95", f"First token of any kind. {describe_quantile(0.95)} {THE_WORST}", "s", f"topk({WORST}, {ttft(0.95)} > 0)"),
+        lines(
+            "TTFT p95",
+            f"First token of any kind. {describe_quantile(0.95)} {THE_WORST}",
+            "s",
+            f"topk({WORST}, {ttft(0.95)} > 0)",
+        ),
         lines(
             "Decode TPS p50",
             f"Tokens per second of one stream, median run. {THE_WORST}",
@@ -196,15 +202,15 @@ def failures():
     return [
         by_reason(
             "Failures",
-            "Failed runs over the selected time range, the most frequent first. The reasons are a closed set: see the runbook of "
-            "SondeProbeFailing.",
+            "Failed runs over the selected time range, the most frequent first. The reasons are a closed set: see the"
+            " runbook of SondeProbeFailing.",
             "llm_probe_failures_total",
             none,
         ),
         by_reason(
             "Runs held back",
-            "Planned runs that Sonde left out on purpose over the selected time range: the runtime had enough to do, a budget was "
-            "spent, or the run before was still going on.",
+            "Planned runs that Sonde left out on purpose over the selected time range: the runtime had enough to do, a"
+            " budget was spent, or the run before was still going on.",
             "llm_probe_skipped_total",
             "no run was held back",
         ),

@@ -3,7 +3,16 @@
 A panel is one call. Datasource, colours, legends and what an empty panel says come from here, so all panels are alike.
 """
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, heatmap, prometheus, stat, table as tables, timeseries
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    heatmap,
+    prometheus,
+    stat,
+    table as tables,
+    timeseries,
+)
 from grafana_foundation_sdk.models import common as kinds
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import heatmap as heatmaps
@@ -197,13 +206,17 @@ def counted(name, expr, **properties):
 
 def since(name, expr, **properties):
     """How long ago an instant in Unix seconds was."""
-    return name, f"time() - {expr}", {"unit": "s", "decimals": 0, "custom.width": 110, **properties}
+    return name, f"time() - {expr}", {"unit": "s", "decimals": 0, "custom.width": 120, **properties}
 
 
 def compared(name, unit, expr, color="blue", **properties):
     """A column with a bar in each cell. Its length compares the rows; its colour does not judge them."""
     cell = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
-    return name, expr, {"unit": unit, "min": 0, "fieldMinMax": True, "color": fixed(color), "custom__cellOptions": cell} | properties
+    return (
+        name,
+        expr,
+        {"unit": unit, "min": 0, "fieldMinMax": True, "color": fixed(color), "custom__cellOptions": cell} | properties,
+    )
 
 
 def shaded(name, unit, expr, **properties):
@@ -231,11 +244,22 @@ def success_column(expr):
 def budget_column(name, expr, **properties):
     """1 untouched, 0 spent."""
     thresholds = steps("red", (0, "orange"), (0.25, "transparent"))
-    return judged(name, expr, unit="percentunit", decimals=1, thresholds=thresholds, **properties)
+    return judged(name, expr, unit="percentunit", decimals=0, thresholds=thresholds, **properties)
 
 
 def tile(
-    title, description, unit, expr, thresholds, filled=False, no_value="no data", width=4, legend=None, decimals=None, mapping=None, plain=False
+    title,
+    description,
+    unit,
+    expr,
+    thresholds,
+    filled=False,
+    no_value="no data",
+    width=4,
+    legend=None,
+    decimals=None,
+    mapping=None,
+    plain=False,
 ):
     """One number in large type: alone, on a ground or `plain`, or with the name of what it is of."""
     legend = legend or (title if filled or plain else LEGEND)
@@ -253,15 +277,21 @@ def tile(
     return panel.wide_layout(False).graph_mode(kinds.BigValueGraphMode.NONE).justify_mode(kinds.BigValueJustifyMode.CENTER)
 
 
-def bars(title, description, unit, expr, legend=LEGEND, width=8, height=8, no_value="no data", color="blue", **more):
+def bars(title, description, unit, expr, legend=LEGEND, width=8, height=9, no_value="no data", color="blue", **more):
     """One horizontal bar per series, of the selected time range."""
-    panel = common_to(bargauge.Panel(), title, description, [target(f"sort_desc({expr})", legend, instant=True)], width, height)
+    panel = common_to(
+        bargauge.Panel(), title, description, [target(f"sort_desc({expr})", legend, instant=True)], width, height
+    )
     panel = panel.unit(unit).no_value(no_value).min(0).color_scheme(fixed(color))
     if "decimals" in more:
         panel = panel.decimals(more["decimals"])
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
     panel = panel.orientation(kinds.VizOrientation.HORIZONTAL).display_mode(kinds.BarGaugeDisplayMode.BASIC)
-    panel = panel.text(common.VizTextDisplayOptions().title_size(12).value_size(14)).value_mode(kinds.BarGaugeValueMode.TEXT).name_placement(kinds.BarGaugeNamePlacement.LEFT)
+    panel = (
+        panel.text(common.VizTextDisplayOptions().title_size(12).value_size(14))
+        .value_mode(kinds.BarGaugeValueMode.TEXT)
+        .name_placement(kinds.BarGaugeNamePlacement.LEFT)
+    )
     return panel.show_unfilled(True).min_viz_height(14).max_viz_height(28)
 
 
@@ -277,7 +307,7 @@ def spread(title, description, unit, histogram, labels="", width=12):
     return panel.filter_values(heatmap.FilterValueRange().le(1e-9))
 
 
-def by_reason(name, description, counter, no_value, selector=None, width=12, height=8):
+def by_reason(name, description, counter, no_value, selector=None, width=12, height=9):
     """The runs that a counter with reasons counts, over the whole time range."""
     runs = f"sum by ({BY}, reason) (increase({counter}{{{selector or PROBE}}}[$__range])) > 0"
     column = compared(name, "short", runs, color="semi-dark-red", decimals=0)

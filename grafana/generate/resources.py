@@ -35,24 +35,33 @@ def joined():
             [target(generated, TARGET)],
             no_value=SILENT,
         ),
-        lines("CPU of the runtimes", "Cores that the processes of each runtime use, all of their requests together.", "short", [target(cores, TARGET)], no_value=UNSEEN),
+        lines(
+            "CPU of the runtimes",
+            "Cores that the processes of each runtime use, all of their requests together.",
+            "short",
+            [target(cores, TARGET)],
+            no_value=UNSEEN,
+        ),
         lines(
             "Tokens per CPU second",
-            "Tokens generated / CPU seconds of the runtime's processes, all requests together. It falls when a runtime works without getting on.",
+            "Tokens generated / CPU seconds of the runtime's processes, all requests together. It falls when a runtime works"
+            " without getting on.",
             "short",
             [target(f"{generated} / ({cores} > 0)", TARGET)],
             no_value=UNSEEN,
         ),
         lines(
             "CPU time per output token",
-            "Of the runtime's processes during the last run, by all of its requests: an upper bound where others are served.",
+            "Of the runtime's processes during the last run, by all of its requests: an upper bound where others are"
+            " served.",
             "s",
             f"llm_probe_cpu_seconds_per_token{{{PROBE}}}",
             no_value=UNSEEN,
         ),
         lines(
             "Energy per output token",
-            "Of all GPUs that the daemon sees during the last run, by all of their work: an upper bound where others are served.",
+            "Of all GPUs that the daemon sees during the last run, by all of their work: an upper bound where others are"
+            " served.",
             "joule",
             f"llm_probe_energy_joules_per_token{{{PROBE}}}",
             no_value=NO_GPU,
@@ -122,11 +131,12 @@ def queues():
 def runtimes():
     yes = {"1": {"text": "yes", "color": "transparent", "index": 0}, "0": {"text": "no", "color": "orange", "index": 1}}
     known = {"mappings": [{"type": "value", "options": yes}], "custom__align": "center", "custom__width": 110}
-    level = f'max by (target, level) (llm_resource_sampler_info{{{SERVED}}})'
+    level = f"max by (target, level) (llm_resource_sampler_info{{{SERVED}}})"
     return [
         table(
             "Runtimes",
-            "Of now. Metrics: whether the runtime's own could be read. Loaded: whether the model is in memory. Restarts are of the selected time range.",
+            "Of now. Metrics: whether the runtime's own could be read. Loaded: whether the model is in memory. Restarts are"
+            " of the selected time range.",
             ("target", "runtime", "model"),
             [
                 judged("Metrics", own("up"), **known),
@@ -136,34 +146,35 @@ def runtimes():
             ],
             [("Target", False)],
             width=14,
-            height=8,
+            height=9,
             no_value=SILENT,
         ),
         table(
             "What is seen of the processes",
-            "procfs: CPU, memory, threads; procfs_full: files and disks too; cgroup: and the limits of their control group. none: not on this machine, or not visible.",
+            "procfs: CPU, memory, threads; procfs_full: files and disks too; cgroup: and the limits of their control group."
+            " none: not on this machine, or not visible.",
             ("target", "level"),
             [("Daemons", level, {})],
             [("Target", False)],
             width=10,
-            height=8,
+            height=9,
             only_labels=True,
             no_value="no daemon samples resources",
         ),
     ]
 
 
+def rates(metric, labels=""):
+    return f"rate(llm_resource_{metric}{{{RESOURCE}{labels}}}[$__rate_interval])"
+
+
 def machine():
-    def rates(metric, labels=""):
-        return f"rate(llm_resource_{metric}{{{RESOURCE}{labels}}}[$__rate_interval])"
-
-    def network(direction):
-        # A node has a dozen interfaces that never carry anything.
-        return f"{rates(f'network_{direction}_bytes_total')} > 0"
-
     memory = f'llm_resource_memory_bytes{{{RESOURCE}, kind=~"working_set|rss"}}'
     limit = f"llm_resource_memory_limit_bytes{{{RESOURCE}}}"
-    throttled = "Share of time for which its own CPU quota held it back, summed over cores. A throttled runtime is slow at low CPU usage."
+    throttled = (
+        "Share of time for which its own CPU quota held it back, summed over cores. A throttled runtime is slow at low CPU"
+        " usage."
+    )
     return [
         lines("CPU cores", f"Cores in use. {SCOPES}", "short", [target(rates("cpu_seconds_total"), BY_SCOPE)]),
         lines(
@@ -176,7 +187,8 @@ def machine():
         ),
         lines(
             "Time lost waiting",
-            "Share of time in which at least one task waited for the CPU, for memory or for disks (pressure stall information).",
+            "Share of time in which at least one task waited for the CPU, for memory or for disks (pressure stall"
+            " information).",
             "percentunit",
             [target(rates("pressure_seconds_total", ', severity="some"'), "{{instance}} · {{scope}} · {{resource}}")],
             soft_max=0.1,
@@ -184,7 +196,8 @@ def machine():
         ),
         lines(
             "Memory",
-            f"Working set: what the kernel cannot take back at once, and what an out-of-memory kill looks at; of processes, what is resident. {SCOPES}",
+            "Working set: what the kernel cannot take back at once, and what an out-of-memory kill looks at; of processes,"
+            f" what is resident. {SCOPES}",
             "bytes",
             [target(memory, BY_SCOPE)],
         ),
@@ -196,6 +209,15 @@ def machine():
             soft_max=1,
             limits=steps("transparent", (0.9, "red")),
         ),
+    ]
+
+
+def traffic():
+    def network(direction):
+        # A node has a dozen interfaces that never carry anything.
+        return f"{rates(f'network_{direction}_bytes_total')} > 0"
+
+    return [
         lines(
             "Network",
             "Bytes per second by interface that carries any; in a pod, the interfaces of the pod.",
@@ -245,13 +267,44 @@ def gpus():
     held_back = 'llm_gpu_throttle_reason{reason!="gpu_idle"} > 0'
     generated = f"scalar(sum({own_rate('generation_tokens')}))"
     return [
-        gpu("GPU busy", "Share of time in which a kernel ran: busy, not full.", "percentunit", "llm_gpu_utilization_ratio", soft_max=1),
-        gpu("GPU memory", "Used / total.", "percentunit", "llm_gpu_memory_used_bytes / llm_gpu_memory_total_bytes", soft_max=1),
+        gpu(
+            "GPU busy",
+            "Share of time in which a kernel ran: busy, not full.",
+            "percentunit",
+            "llm_gpu_utilization_ratio",
+            soft_max=1,
+        ),
+        gpu(
+            "GPU memory",
+            "Used / total.",
+            "percentunit",
+            "llm_gpu_memory_used_bytes / llm_gpu_memory_total_bytes",
+            soft_max=1,
+        ),
         gpu("GPU power", "What the board draws.", "watt", "llm_gpu_power_watts"),
-        gpu("GPU power of its limit", "At 100 % the driver slows the GPU down.", "percentunit", "llm_gpu_power_watts / llm_gpu_power_limit_watts", soft_max=1),
+        gpu(
+            "GPU power of its limit",
+            "At 100 % the driver slows the GPU down.",
+            "percentunit",
+            "llm_gpu_power_watts / llm_gpu_power_limit_watts",
+            soft_max=1,
+        ),
         gpu("GPU temperature", "Of the die.", "celsius", "llm_gpu_temperature_celsius"),
-        gpu("GPU clocks", "Of the processors (sm) and of the memory.", "hertz", "llm_gpu_clock_hertz", f"{by_gpu} {{{{clock}}}}"),
-        gpu("GPU held back by", "What holds the clocks down, by NVML's names; 1 while it does.", "short", held_back, f"{by_gpu} {{{{reason}}}}", stacked=True),
+        gpu(
+            "GPU clocks",
+            "Of the processors (sm) and of the memory.",
+            "hertz",
+            "llm_gpu_clock_hertz",
+            f"{by_gpu} {{{{clock}}}}",
+        ),
+        gpu(
+            "GPU held back by",
+            "What holds the clocks down, by NVML's names; 1 while it does.",
+            "short",
+            held_back,
+            f"{by_gpu} {{{{reason}}}}",
+            stacked=True,
+        ),
         gpu(
             "Memory errors per hour",
             "Corrected: nothing was lost. Uncorrected: the work of that moment was.",
@@ -278,8 +331,20 @@ def dcgm():
         return lines(title, description, unit, [target(expr, pod)], no_value=NO_DCGM, **more)
 
     return [
-        field("Tensor cores active", "Share of cycles in which the tensor cores worked: how well prefill uses the GPU.", "percentunit", "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", soft_max=1),
-        field("Memory bandwidth in use", "Share of cycles in which device memory moved: what bounds decode.", "percentunit", "DCGM_FI_PROF_DRAM_ACTIVE", soft_max=1),
+        field(
+            "Tensor cores active",
+            "Share of cycles in which the tensor cores worked: how well prefill uses the GPU.",
+            "percentunit",
+            "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
+            soft_max=1,
+        ),
+        field(
+            "Memory bandwidth in use",
+            "Share of cycles in which device memory moved: what bounds decode.",
+            "percentunit",
+            "DCGM_FI_PROF_DRAM_ACTIVE",
+            soft_max=1,
+        ),
         field("GPU busy", "Share of time in which a kernel ran.", "percent", "DCGM_FI_DEV_GPU_UTIL"),
         field("Framebuffer used", "Weights, KV cache and all else.", "mbytes", "DCGM_FI_DEV_FB_USED"),
         field("Power", "What each board draws.", "watt", "DCGM_FI_DEV_POWER_USAGE"),
@@ -297,7 +362,7 @@ def dashboard():
             ("Tokens, and what they take", joined()),
             ("Queues and caches of the runtimes", queues()),
             ("Runtimes", runtimes()),
-            ("Machine", machine()),
+            ("Machine", [*machine(), *traffic()]),
             ("GPUs", gpus()),
             ("GPUs, by dcgm-exporter", dcgm(), COLLAPSED),
         ],

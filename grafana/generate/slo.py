@@ -44,7 +44,17 @@ def tiles():
     missed = f"{of('good_ratio')} < bool {of('objective_ratio', 'max')}"
     sure = f"{of('good_ratio_bound', labels='bound=' + chr(34) + 'upper' + chr(34))} < bool {of('objective_ratio', 'max')}"
     return [
-        tile("Objectives", "Objectives of all probes in this selection.", "short", f"count({left})", steps("text"), False, UNSET, 3, plain=True),
+        tile(
+            "Objectives",
+            "Objectives of all probes in this selection.",
+            "short",
+            f"count({left})",
+            steps("text"),
+            False,
+            UNSET,
+            3,
+            plain=True,
+        ),
         tile(
             "Budget overspent",
             "Objectives whose error budget is spent: within their window fewer events were good than promised.",
@@ -105,10 +115,10 @@ def objectives():
     share = {"unit": "percentunit", "decimals": 2, "custom__width": 90}
     return table(
         "Objectives",
-        "As the daemon keeps the account within each objective's window, since it started at the earliest; the least budget first. "
-        "Good: good / (good + bad). At least, at most: where the true share lies with 95 % confidence. Counts as: as how many independent events "
-        "those within the window count, since bad runs come in bursts. Bad and excluded are of the selected time range; excluded runs were "
-        "tainted, cancelled or our own fault.",
+        "As the daemon keeps the account within each objective's window, since it started at the earliest; the least budget"
+        " first. Good: good / (good + bad). At least, at most: where the true share lies with 95 % confidence. Counts as: as"
+        " how many independent events those within the window count, since bad runs come in bursts. Bad and excluded are of"
+        " the selected time range; excluded runs were tainted, cancelled or our own fault.",
         OBJECTIVE_LABELS,
         [
             ("Objective", of("objective_ratio", "max"), share),
@@ -139,7 +149,8 @@ def over_time():
     return [
         lines(
             "Error budget left",
-            "Of each objective, within its window: 100 % is untouched, below 0 % it is overspent. What is below −100 % is drawn there.",
+            "Of each objective, within its window: 100 % is untouched, below 0 % it is overspent. What is below −100 % is"
+            " drawn there.",
             "percentunit",
             [target(f"clamp_min({left}, -1)", LEGEND)],
             width=12,
@@ -160,7 +171,8 @@ def over_time():
         ),
         lines(
             "Burn rate by window, the fastest objective",
-            "The highest burn rate of any selected objective in each window. A short window high above a long one: it has just begun. The other way round: it is over.",
+            "The highest burn rate of any selected objective in each window. A short window high above a long one: it has"
+            " just begun. The other way round: it is over.",
             "short",
             [target(windows, "{{window}}: " + LEGEND)],
             width=12,
@@ -170,8 +182,8 @@ def over_time():
         ),
         lines(
             "Good ratio and what is certain",
-            "Share of good events within the window, and between which bounds the true share lies with 95 % confidence, of the objective with the "
-            "least budget. Select one objective to see another.",
+            "Share of good events within the window, and between which bounds the true share lies with 95 % confidence, of"
+            " the objective with the least budget. Select one objective to see another.",
             "percentunit",
             lettered(
                 [
@@ -199,7 +211,9 @@ def accounts():
             "Events",
             "Runs judged, each once and exactly. Excluded: tainted, cancelled or our own fault.",
             "short",
-            lettered([(events(result, "$__rate_interval", by="result"), "{{result}}") for result in ("good", "bad", "excluded")]),
+            lettered(
+                [(events(result, "$__rate_interval", by="result"), "{{result}}") for result in ("good", "bad", "excluded")]
+            ),
             stacked=True,
             bars=True,
             colors={"good": "green", "bad": "red", "excluded": "gray"},
@@ -215,7 +229,8 @@ def accounts():
         ),
         by_reason(
             "Failures",
-            "Failed runs over the selected time range: each is a bad event of every objective of its probe. Slow runs are bad too and have no reason.",
+            "Failed runs over the selected time range: each is a bad event of every objective of its probe. Slow runs are"
+            " bad too and have no reason.",
             "llm_probe_failures_total",
             "no run has failed",
             width=8,
@@ -225,14 +240,15 @@ def accounts():
 
 def regressions():
     """A quantity against its own past at equal load: no objective is needed."""
-    found = f'max by ({BY}, quantity) (llm_probe_regression{{{PROBE}}})'
-    effect = f'max by ({BY}, quantity) (llm_probe_regression_effect_ratio{{{PROBE}}})'
+    found = f"max by ({BY}, quantity) (llm_probe_regression{{{PROBE}}})"
+    effect = f"max by ({BY}, quantity) (llm_probe_regression_effect_ratio{{{PROBE}}})"
     unknown = "too few runs are known yet"
     return [
         table(
             "Regressions",
-            "Quantities that have become worse at equal load and are not back: ttft is the time to the first token of any kind, tps the decode tokens "
-            "per second. Effect: the level of the latest runs / the reference; 1 is no change, more is slower for ttft and faster for tps.",
+            "Quantities that have become worse at equal load and are not back: ttft is the time to the first token of any"
+            " kind, tps the decode tokens per second. Effect: the level of the latest runs / the reference; 1 is no change,"
+            " more is slower for ttft and faster for tps.",
             ("target", "scenario", "quantity"),
             [
                 worded("Regressed", found, REGRESSED),

@@ -42,7 +42,8 @@ def tiles():
     return [
         tile(
             "Progress",
-            f"Whether the runtime makes progress. {now} Stalled: a request gets nowhere and no counter moves. Dead: nothing answers.",
+            f"Whether the runtime makes progress. {now} Stalled: a request gets nowhere and no counter moves. Dead: nothing"
+            " answers.",
             "none",
             f"max({state_code()})",
             steps("text", (1, "blue"), (2, "green"), (3, "orange"), (4, "red")),
@@ -104,7 +105,12 @@ def tiles():
 def at_quantiles(title, description, histogram, labels="", quantiles=(0.5, 0.95, 0.99), unit="s", **more):
     """All quantiles of one histogram in one panel: of one target there is room for them."""
     targets = [
-        target(quantile(q, histogram, labels, by="scenario"), f"{SCENARIO} p{q * 100:g}", chr(ord("A") + at), exemplar=at + 1 == len(quantiles))
+        target(
+            quantile(q, histogram, labels, by="scenario"),
+            f"{SCENARIO} p{q * 100:g}",
+            chr(ord("A") + at),
+            exemplar=at + 1 == len(quantiles),
+        )
         for at, q in enumerate(quantiles)
     ]
     return lines(title, f"{description} Interpolated within buckets.", unit, targets, **more)
@@ -114,13 +120,17 @@ def first_token():
     any_kind = f'kind="any", {CONNECTION}'
     visible = f'kind="visible", {CONNECTION}'
     thinking = f"{ttft(0.5, 'visible', CONNECTION, by='scenario')} - {ttft(0.5, 'any', CONNECTION, by='scenario')}"
-    first = "minus dispatch. A cold connection's DNS, TCP and TLS are inside. Diamonds are single runs: their id leads to the run."
+    first = (
+        "minus dispatch. A cold connection's DNS, TCP and TLS are inside. Diamonds are single runs: their id leads to the"
+        " run."
+    )
     return [
         at_quantiles("TTFT, any token", f"First token of any kind, hidden reasoning included, {first}", TTFT, any_kind),
         at_quantiles("TTFT, visible token", f"First token that a user sees, so after any reasoning, {first}", TTFT, visible),
         lines(
             "Hidden reasoning, median",
-            "Visible minus any, at the median: how long the user waits for reasoning. About 0 where a model does not reason.",
+            "Visible minus any, at the median: how long the user waits for reasoning. About 0 where a model does not"
+            " reason.",
             "s",
             [target(thinking, SCENARIO)],
             signed=True,
@@ -134,8 +144,8 @@ def spreads():
     return [
         spread(
             "TTFT, where the runs lie",
-            "How many runs had their first token of any kind within each bucket. Two bands are two behaviours: a cache hit and a miss, a "
-            "loaded model and one that had to be loaded. All scenarios together: choose one.",
+            "How many runs had their first token of any kind within each bucket. Two bands are two behaviours: a cache hit"
+            " and a miss, a loaded model and one that had to be loaded. All scenarios together: choose one.",
             "s",
             TTFT,
             any_kind,
@@ -154,7 +164,9 @@ def stream():
         return rate(f"llm_probe_tokens_per_arrival_{part}", by="scenario")
 
     return [
-        at_quantiles("ITL", "One sample per gap between consecutive arrivals of tokens; tokens that arrived together are one.", ITL),
+        at_quantiles(
+            "ITL", "One sample per gap between consecutive arrivals of tokens; tokens that arrived together are one.", ITL
+        ),
         at_quantiles(
             "TPOT",
             "One sample per run: (last token − first token) / (n − 1), n at least 2.",
@@ -206,8 +218,8 @@ def whose_fault():
     return [
         lines(
             "As we see it: phases of a mean run",
-            "schedule: our own lateness, and the wait for the target's turn; connection: DNS, TCP and TLS of a cold connection; send: "
-            f"the request; wait: until the first byte; stream: until the end. {one}",
+            "schedule: our own lateness, and the wait for the target's turn; connection: DNS, TCP and TLS of a cold"
+            f" connection; send: the request; wait: until the first byte; stream: until the end. {one}",
             "s",
             lettered([(per_run(phase), name) for name, phase, _ in PHASES]),
             width=12,
@@ -216,8 +228,8 @@ def whose_fault():
         ),
         lines(
             "As the runtime sees it",
-            "What the runtime reported of a mean run, and what is left of the time that we saw: the network, proxies, and queues that it "
-            f"does not count. {one}",
+            "What the runtime reported of a mean run, and what is left of the time that we saw: the network, proxies, and"
+            f" queues that it does not count. {one}",
             "s",
             lettered([*((server(phase), phase) for phase, _ in SERVER_PHASES), (rest, "unattributed")]),
             width=12,
@@ -227,14 +239,18 @@ def whose_fault():
         ),
         at_quantiles(
             "Unattributed",
-            "Request written to end of stream, less what the runtime itself accounts for. It grows when something between us and the "
-            "runtime queues.",
+            "Request written to end of stream, less what the runtime itself accounts for. It grows when something between us"
+            " and the runtime queues.",
             "llm_probe_unattributed_seconds",
             quantiles=(0.5, 0.95),
             no_value=silent,
         ),
         at_quantiles(
-            "First byte", "First byte of the body minus dispatch.", "llm_probe_time_to_first_byte_seconds", CONNECTION, (0.5, 0.95)
+            "First byte",
+            "First byte of the body minus dispatch.",
+            "llm_probe_time_to_first_byte_seconds",
+            CONNECTION,
+            (0.5, 0.95),
         ),
         at_quantiles(
             "E2E, successes",
@@ -256,7 +272,8 @@ def failures():
     return [
         lines(
             "Failed runs by reason",
-            "Everything but a complete, well-formed answer that meets the scenario's assertion is a failure, by a closed set of reasons.",
+            "Everything but a complete, well-formed answer that meets the scenario's assertion is a failure, by a closed set"
+            " of reasons.",
             "short",
             [target(reasons, "{{reason}}")],
             stacked=True,
@@ -275,7 +292,8 @@ def failures():
         ),
         by_reason(
             "Failures",
-            "Failed runs over the selected time range, the most frequent first. What to do about each is in the runbook of SondeProbeFailing.",
+            "Failed runs over the selected time range, the most frequent first. What to do about each is in the runbook of"
+            " SondeProbeFailing.",
             "llm_probe_failures_total",
             "no run has failed",
             width=8,
@@ -290,8 +308,8 @@ def failures():
         ),
         bars(
             "Cache, not as the scenario wants it",
-            "Successful runs over the selected time range whose cached prompt tokens belie the scenario: a cold one was served from the "
-            "cache (and is kept out of TTFT), a warm one was not.",
+            "Successful runs over the selected time range whose cached prompt tokens belie the scenario: a cold one was"
+            " served from the cache (and is kept out of TTFT), a warm one was not.",
             "short",
             f"sum by (scenario, reason) (increase(llm_probe_contaminated_total{{{PROBE}}}[$__range])) > 0",
             "{{scenario}} · {{reason}}",
