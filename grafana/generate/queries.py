@@ -18,8 +18,12 @@ PROBE_LABELS = ("target", "scenario", "runtime", "model")
 OBJECTIVE_LABELS = ("target", "scenario", "slo")
 
 # The region of a target is a label of its info series. Joined where the samples are, so two daemons may call their
-# targets alike.
-IN_REGION = "* on (job, instance, target) group_left (region) llm_probe_target_info"
+# targets alike. A daemon that has been replaced within the range, as Pods are, has its last info; one whose target has
+# changed its region meanwhile has the present one.
+INFO = "llm_probe_target_info"
+OF_A_DAEMON = "(job, instance, target)"
+LAST_INFO = f"topk by {OF_A_DAEMON} (1, last_over_time({INFO}[$__range]))"
+IN_REGION = f"* on {OF_A_DAEMON} group_left (region) ({INFO} or on {OF_A_DAEMON} {LAST_INFO})"
 
 STATES = ("idle", "busy", "stalled", "dead")
 UNHEALTHY = 'state=~"stalled|dead"'
