@@ -2,7 +2,7 @@
 
 from board import COLLAPSED, board, probes
 from panels import TOKENS_PER_SECOND, bars, describe_quantile, judged, lettered, lines, steps, table, target
-from queries import PROBE, RESOURCE, RUNTIME, SERVED, quantile, tokens_per
+from queries import RESOURCE, RUNTIME, SERVED, quantile, rate, tokens_per
 
 TARGET = "{{target}}"
 BY_SCOPE = "{{instance}} · {{scope}} {{target}}"
@@ -21,6 +21,11 @@ def own(metric, labels="", by="target, runtime, model"):
 
 def own_rate(metric, by="target"):
     return f"max by ({by}) (rate(llm_runtime_{metric}_total{{{RUNTIME}}}[$__rate_interval]))"
+
+
+def per_token(counter):
+    tokens = rate("llm_probe_tokens_total", 'token_type="output"')
+    return f"{rate(counter)} / ({tokens} > 0)"
 
 
 def joined():
@@ -52,18 +57,16 @@ def joined():
         ),
         lines(
             "CPU time per output token",
-            "Of the runtime's processes during the last run, by all of its requests: an upper bound where others are"
-            " served.",
+            "Of the runtime's processes during runs, by all of its requests: an upper bound where others are served.",
             "s",
-            f"llm_probe_cpu_seconds_per_token{{{PROBE}}}",
+            per_token("llm_probe_cpu_seconds_total"),
             no_value=UNSEEN,
         ),
         lines(
             "Energy per output token",
-            "Of all GPUs that the daemon sees during the last run, by all of their work: an upper bound where others are"
-            " served.",
+            "Of all GPUs that the daemon sees during runs, by all of their work: an upper bound where others are served.",
             "joule",
-            f"llm_probe_energy_joules_per_token{{{PROBE}}}",
+            per_token("llm_probe_energy_joules_total"),
             no_value=NO_GPU,
         ),
         bars(
