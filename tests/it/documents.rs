@@ -23,7 +23,11 @@ fn check(document: &str, marker: &str, generated: &str) {
 
 #[test]
 fn the_metric_reference_is_the_catalogues() {
-    check("README.md", "metrics", &sonde::metrics::reference_markdown());
+    check(
+        "README.md",
+        "metrics",
+        &sonde::metrics::reference_markdown(),
+    );
 }
 
 #[test]

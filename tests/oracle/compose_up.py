@@ -8,7 +8,7 @@ import tempfile
 import urllib.parse
 from pathlib import Path
 
-from containers import REPOSITORY, fetch, free_port, inspect, patiently, run, tool, values
+from containers import REPOSITORY, ended, fetch, free_port, patiently, run, tool, values
 
 FILE = REPOSITORY / "compose.yaml"
 STARTED = ["sonde", "vllm-simulated", "ollama-simulated", "prometheus"]
@@ -104,7 +104,7 @@ def check_configuration(checks, image, name):
     folder = REPOSITORY / "deploy/compose/sonde"
     run("podman", "run", "--detach", f"--name={container}", "--network=none", f"--volume={folder}:/etc/sonde:ro", image,
         "check", f"/etc/sonde/{name}.yaml")
-    state = patiently(lambda: inspect(container)["State"], lambda state: state["Status"] == "exited")
+    state = ended(container)
     said = run("podman", "logs", container)
     checks.that(f"the configuration `{name}` is good", state["ExitCode"] == 0 and "good:" in said, said)
     run("podman", "rm", container)

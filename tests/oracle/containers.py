@@ -1,5 +1,6 @@
 """Counts checks, asks podman and buildah, and waits for what is served. Standard library only."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -52,12 +54,16 @@ def tool(name):
 
 
 def with_containers():
-    """Puts podman and buildah on PATH, or ends with status 3 and the reason."""
+    """Puts podman and buildah on PATH, or ends with status 3 and the reason. The result is a lock to hold on to: names,
+    images and networks are shared by all that checks on this machine."""
     folder, reason = tool("containers")
     if folder is None:
         print(reason, file=sys.stderr)
         sys.exit(3)
     os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+    lock = open(Path(tempfile.gettempdir()) / "sonde-containers.lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def run(*command, check=True, **options):
@@ -71,6 +77,11 @@ def run(*command, check=True, **options):
 def inspect(name):
     """What podman knows of a container."""
     return json.loads(run("podman", "container", "inspect", name))[0]
+
+
+def ended(name):
+    """The state of a container once it has ended. `exited` it is only after podman has tidied up."""
+    return patiently(lambda: inspect(name)["State"], lambda state: state["Status"] in ("stopped", "exited"))
 
 
 def address(name):
