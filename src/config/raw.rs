@@ -3,6 +3,10 @@
 //!
 //! The comments on fields are the descriptions in the JSON Schema and in the README's reference.
 
+mod slo;
+
+pub use slo::RawSlo;
+
 use super::defaults;
 use super::scalar::{DurationText, GpuText, RatioText};
 use crate::runtime::RUNTIMES;
@@ -361,36 +365,6 @@ pub struct RawTls {
     /// Trust any certificate.
     #[schemars(extend("default" = false))]
     pub insecure_skip_verify: Option<bool>,
-}
-
-/// One entry of [`RawConfig::slos`]. A good run is a successful one that keeps every condition
-/// given here.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a mapping")]
-pub struct RawSlo {
-    /// Unique; the value of the label `slo`. Required.
-    pub name: Option<String>,
-    /// The target that it speaks of. Absent: all.
-    pub target: Option<String>,
-    /// The scenario that it speaks of. Absent: all.
-    pub scenario: Option<String>,
-    /// Share of good runs that is promised: `99%` or `0.99`. Required.
-    pub objective: Option<RatioText>,
-    /// Over which time.
-    #[schemars(extend("default" = defaults::WINDOW))]
-    pub window: Option<DurationText>,
-    /// TTFT below, any token.
-    pub first_token_under: Option<DurationText>,
-    /// TTFT below, first visible token.
-    pub first_visible_under: Option<DurationText>,
-    /// TPOT below.
-    pub per_output_token_under: Option<DurationText>,
-    /// Longest gap in the stream below.
-    pub max_stall_under: Option<DurationText>,
-    /// E2E below: dispatch to end of stream.
-    pub inference_under: Option<DurationText>,
-    /// Decode speed above, in tokens per second.
-    pub decode_tps_over: Option<f64>,
 }
 
 /// See [`RawConfig::metrics`].

@@ -2,7 +2,8 @@
 
 use super::family::{FamilySpec, Kind};
 use super::{
-    accounting, buckets, daemon, instrument, latency, progress, resource, runtime, state, tokens,
+    accounting, buckets, daemon, instrument, latency, progress, resource, runtime, slo, state,
+    tokens,
 };
 use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
@@ -16,6 +17,7 @@ pub fn catalogue() -> &'static [FamilySpec] {
         let fixed = [
             latency::FAMILIES,
             accounting::FAMILIES,
+            slo::FAMILIES,
             tokens::FAMILIES,
             state::FAMILIES,
             daemon::FAMILIES,
@@ -78,7 +80,7 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         + MissReason::ALL.len()
         + SkipReason::ALL.len()
         + 4
-        + 5 * objectives;
+        + objectives * slo::SERIES;
     histograms + gauges + counters
 }
 

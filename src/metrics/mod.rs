@@ -14,6 +14,7 @@ mod progress;
 mod resource;
 mod runtime;
 mod series;
+mod slo;
 mod state;
 mod store;
 mod tokens;
