@@ -52,7 +52,7 @@ def check_model(checks, parser):
     sources = [volume["source"] for service in services.values() for volume in service.get("volumes", [])
                if volume["type"] == "bind"]
     missing = [source for source in sources if not Path(source).exists()]
-    checks.that("everything that is mounted is there", len(sources) == 5 and not missing, missing or sources)
+    checks.that("everything that is mounted is there", len(sources) == 6 and not missing, missing or sources)
 
     # That the parser would have said so.
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", dir=REPOSITORY / "target") as broken:
@@ -85,10 +85,11 @@ def check_started(checks, composer, prometheus, image, base):
         native = 'histogram_count(sum(llm_probe_time_to_first_token_seconds)) > 0'
         counted = patiently(lambda: query(server, native))
         checks.that("with native histograms", counted, counted)
-        files = sorted((REPOSITORY / "prometheus/rules").glob("*.yml"))
+        files = [path for folder in ("rules", "native") for path in (REPOSITORY / "prometheus" / folder).glob("*.yml")]
         groups = json.loads(fetch(f"{server}/api/v1/rules") or "{}").get("data", {}).get("groups", [])
-        loaded = {Path(group["file"]).name for group in groups}
-        checks.that("all of our rules are loaded", files and loaded == {path.name for path in files}, loaded)
+        loaded = {Path(group["file"]).relative_to("/etc/prometheus") for group in groups}
+        expected = {path.relative_to(REPOSITORY / "prometheus") for path in files}
+        checks.that("all of our rules are loaded", expected and loaded == expected, loaded)
         log = run("podman", "logs", "sonde-check_prometheus_1", check=False)
         complaints = re.findall(r".*level=(?:WARN|ERROR).*", log)
         checks.that("Prometheus has nothing to complain of", not complaints, complaints)
