@@ -16,6 +16,7 @@ use crate::resource::{ProcessTarget, ProcessTargets, ResourceSettings};
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Cadence, Fleet, ProbePlan};
 use crate::slo::ProbeObjectives;
+use crate::slo::regression::RegressionWatch;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -77,6 +78,7 @@ pub(super) struct Informed {
     pub(super) live: Arc<RwLock<Arc<Live>>>,
     pub(super) processes: ProcessTargets,
     pub(super) progress: ProgressWatch,
+    pub(super) regressions: RegressionWatch,
 }
 
 pub(super) struct Supervisor {
@@ -256,6 +258,8 @@ impl Supervisor {
         self.informed.store.retain_readings(names.collect());
         self.informed.processes.set(processes);
         self.informed.progress.set(watched_targets(&plans));
+        let probes = plans.iter().map(|plan| plan.probe.as_ref());
+        self.informed.regressions.retain(probes);
         self.informed.roster.set(&labels, self.generation);
         self.informed.board.retain(&labels);
         self.informed

@@ -43,6 +43,9 @@ pub(super) struct TargetArgs {
     /// The runtime: auto, ollama, openai, vllm, llamacpp, sglang, tgi, llamaedge
     #[arg(long, requires = "url")]
     runtime: Option<String>,
+    /// Let runs load the model, and keep it in memory (Ollama unloads idle ones)
+    #[arg(long, requires = "url")]
+    wake: bool,
 }
 
 impl ServeArgs {
@@ -64,6 +67,9 @@ impl ServeArgs {
         set("targets[0].url", self.target.url);
         set("targets[0].model", self.target.model);
         set("targets[0].runtime", self.target.runtime);
+        if self.target.wake {
+            overrides.push(("defaults.wake".to_owned(), Value::Bool(true)));
+        }
         let default = Path::new(DEFAULT_FILE);
         let path = self.config.or_else(|| {
             let wanted = !by_url && default.exists();

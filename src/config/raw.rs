@@ -103,6 +103,14 @@ pub struct RawDefaults {
     /// Runs that may be in flight at once, per target.
     #[schemars(extend("default" = defaults::MAX_IN_FLIGHT, "minimum" = 1))]
     pub max_in_flight: Option<usize>,
+    /// Whether runs may load a model that is not in memory, and keep it there. Without it a model that
+    /// the runtime would unload when idle (Ollama) is left alone, so that probes change nothing.
+    #[schemars(extend("default" = false))]
+    pub wake: Option<bool>,
+    /// Whether one run may follow each use of such a model by somebody else. It puts off the unloading
+    /// by one period at most.
+    #[schemars(extend("default" = false))]
+    pub ride_along: Option<bool>,
 }
 
 /// See [`RawDefaults::timeouts`].
@@ -144,10 +152,10 @@ pub struct RawScenario {
     /// `cold` opens a connection for every run, inside its TTFT; `warm` has one standing.
     #[schemars(extend("default" = "warm"))]
     pub connection: Option<RawTemperature>,
-    /// Whether runs may load a model that is not in memory, and keep it there. Without it a model that
-    /// the runtime unloads when idle (Ollama) is asked only after somebody else has used it, once.
-    #[schemars(extend("default" = false))]
+    /// As in `defaults`.
     pub wake: Option<bool>,
+    /// As in `defaults`.
+    pub ride_along: Option<bool>,
     /// Messages in, message out, or text in, text out.
     #[schemars(extend("default" = "chat"))]
     pub operation: Option<RawOperation>,

@@ -65,7 +65,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_skipped_total",
         kind: Kind::Counter,
         labels: BY_REASON,
-        help: "Ticks suppressed on purpose: the run before was still going on (overlap), the target had its limit of runs in flight (target_busy), the runtime has enough to do (saturated), a budget is spent (token_budget, cost_budget, token_share), the model is not in memory (model_unloaded), or only probes would keep it there (model_idle)",
+        help: "Ticks suppressed on purpose: the run before was still going on (overlap), the target had its limit of runs in flight (target_busy), the runtime has enough to do (saturated), a budget is spent (token_budget, cost_budget, token_share), the model is not in memory (model_unloaded), or a run would keep it there for longer (model_idle)",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 for (reason, count) in SkipReason::ALL.iter().zip(probe.skipped) {

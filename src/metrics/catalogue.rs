@@ -2,11 +2,12 @@
 
 use super::family::{FamilySpec, Kind};
 use super::{
-    accounting, buckets, daemon, instrument, latency, progress, resource, runtime, slo, state,
-    tokens,
+    accounting, buckets, daemon, instrument, latency, progress, regression, resource, runtime, slo,
+    state, tokens,
 };
 use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
+use crate::slo::regression::Quantity;
 use crate::transport::ClockKind;
 use std::sync::OnceLock;
 
@@ -23,6 +24,7 @@ pub fn catalogue() -> &'static [FamilySpec] {
             daemon::FAMILIES,
             instrument::FAMILIES,
             progress::FAMILIES,
+            regression::FAMILIES,
             runtime::FAMILIES,
             resource::FAMILIES,
         ];
@@ -81,7 +83,8 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         + SkipReason::ALL.len()
         + 4
         + objectives * slo::SERIES;
-    histograms + gauges + counters
+    let regressions = regression::FAMILIES.len() * Quantity::ALL.len();
+    histograms + gauges + counters + regressions
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod histogram;
 mod instrument;
 mod latency;
 mod progress;
+mod regression;
 mod resource;
 mod runtime;
 mod series;

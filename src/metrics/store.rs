@@ -12,6 +12,7 @@ use crate::probe::Observation;
 use crate::record::{ProgressWatch, Sink, Tick};
 use crate::resource::runtime_metrics::RuntimeReport;
 use crate::resource::{Reading, SamplerReport};
+use crate::slo::regression::RegressionWatch;
 use crate::slo::{SloBook, Standing};
 use crate::transport::ClockStatus;
 use jiff::Timestamp;
@@ -83,6 +84,7 @@ pub struct State {
     pub(super) progress: ProgressWatch,
     /// How every objective stands, as of this encoding.
     pub(super) standings: Vec<Standing>,
+    pub(super) regressions: RegressionWatch,
     settings: MetricsSettings,
 }
 
@@ -116,6 +118,7 @@ impl Store {
                 selftest: None,
                 progress: ProgressWatch::default(),
                 standings: Vec::new(),
+                regressions: RegressionWatch::default(),
                 settings,
             }),
         }
@@ -179,6 +182,11 @@ impl Store {
     /// Takes the verdicts on forward progress from there.
     pub fn set_progress(&self, progress: ProgressWatch) {
         self.state.lock().progress = progress;
+    }
+
+    /// Takes the verdicts on regressions from there.
+    pub fn set_regressions(&self, regressions: RegressionWatch) {
+        self.state.lock().regressions = regressions;
     }
 
     /// Notes what a self-test found.
@@ -439,6 +447,7 @@ mod tests {
         let context = RunContext::on_demand(CancellationToken::new());
         let run = Prober::default().aborted(&probe, &context);
         store.observe(&Arc::new(run));
+        store.set_regressions(RegressionWatch::example(&probe));
         let found: String = exposition(&store)
             .lines()
             .map(|line| match line.starts_with('#') {

@@ -1,4 +1,5 @@
-//! Layer 5: objectives, the exact judgement of each run against them, and the account of it all.
+//! Layer 5: objectives, the exact judgement of each run against them and the account of it all, and
+//! regressions at equal load.
 
 mod assessment;
 mod baseline;
@@ -8,6 +9,7 @@ mod comparison;
 mod evidence;
 mod interval;
 mod objective;
+pub mod regression;
 mod rolling;
 mod verdict;
 

@@ -236,7 +236,7 @@ impl Conditions {
 mod tests {
     use super::*;
     use crate::measure::cost::Cost;
-    use crate::probe::{Probe, Prober, RunContext, Taint};
+    use crate::probe::{Outcome, Probe, Prober, RunContext, Taint};
     use tokio_util::sync::CancellationToken;
 
     const MS: Duration = Duration::from_millis(1);

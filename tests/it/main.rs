@@ -15,6 +15,7 @@ mod harm;
 mod nvml;
 mod outcomes;
 mod process;
+mod regression;
 mod runtime_metrics;
 mod selftest;
 mod simulate;

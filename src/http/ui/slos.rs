@@ -274,7 +274,7 @@ pub(super) mod tests {
         let ill = section.find("ill/s").unwrap();
         assert!(ill < section.find("fine/s").unwrap(), "{section}");
         for text in [
-            "broken, burns fast</small>",
+            "broken so far, burns fast</small>",
             "kept</small>",
             "<small>stalled</small>",
             "<small>first_token_under</small>",
