@@ -20,7 +20,7 @@ const LOADS: [(Band, bool, f64); 6] = [
 ];
 
 /// Runs before anything changes.
-pub const NORMAL_RUNS: u32 = 1000;
+pub const NORMAL_RUNS: u32 = 2000;
 
 /// Distribution of the logarithm of TTFT around its level.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl World {
             };
         }
         self.load = self.load.clamp(*self.loads.start(), *self.loads.end());
-        let (running, waiting, factor) = LOADS[self.load];
+        let (running, waiting, factor) = *LOADS.get(self.load).unwrap();
         self.second += 30;
         Sample {
             regime: Regime::Load { running, waiting },
@@ -167,9 +167,10 @@ pub fn share_within(delays: &[u32], limit: u32) -> f64 {
 pub fn false_alarms(noise: Noise, sigma: f64, runtimes: u64, runs: u32) -> u32 {
     let stays = [0.5, 0.9, 0.98, 0.995];
     (0..runtimes)
-        .map(|seed| {
+        .zip(stays.into_iter().cycle())
+        .map(|(seed, stays)| {
             let mut world = World::new(1_000_000 + seed, noise, sigma);
-            world.stays = stays[seed as usize % stays.len()];
+            world.stays = stays;
             let mut detector = Detector::default();
             let found = (0..runs).filter(|_| finds_regression(&mut detector, world.run()));
             u32::try_from(found.count()).unwrap()
