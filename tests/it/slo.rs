@@ -217,7 +217,8 @@ impl Simulation {
                 standing.objective.name.clone(),
             );
             let events = sum(&metrics, "llm_probe_slo_events_total", &[&target, &slo]);
-            assert_eq!(events + self.before[&key], runs, "{key:?}");
+            let before = self.before.get(&key).copied().unwrap();
+            assert_eq!(events + before, runs, "{key:?}");
             let total = standing.total;
             assert_eq!((total.good + total.bad + total.excluded) as f64, events);
         }
