@@ -20,6 +20,8 @@ const PERIOD: Duration = Duration::from_secs(30);
 /// Everything between a scheduler and a scrape, with a scheduler that a seed drives.
 struct Simulation {
     random: Pcg64Mcg,
+    /// One for all runs: to open its clocks takes a while.
+    prober: Prober,
     store: Arc<Store>,
     board: Arc<Board>,
     roster: Roster,
@@ -61,6 +63,7 @@ impl Simulation {
         });
         let simulation = Self {
             random: Pcg64Mcg::seed_from_u64(seed),
+            prober: Prober::default(),
             store: Arc::new(Store::new(MetricsSettings::default(), recorder.dropped())),
             board: Arc::new(Board::default()),
             roster,
@@ -181,7 +184,7 @@ impl Simulation {
 
     fn observation(&mut self, probe: &Probe) -> Observation {
         let context = RunContext::on_demand(CancellationToken::new());
-        let mut run = Prober::default().aborted(probe, &context);
+        let mut run = self.prober.aborted(probe, &context);
         run.dispatched = self.now;
         let success = self.random.random_bool(0.7);
         run.outcome = match success {
@@ -214,7 +217,7 @@ impl Simulation {
                 standing.objective.name.clone(),
             );
             let events = sum(&metrics, "llm_probe_slo_events_total", &[&target, &slo]);
-            let before = self.before.get(&key).copied().unwrap_or_default();
+            let before = self.before.get(&key).copied().unwrap();
             assert_eq!(events + before, runs, "{key:?}");
             let total = standing.total;
             assert_eq!((total.good + total.bad + total.excluded) as f64, events);

@@ -94,7 +94,7 @@ fn row(standing: &Standing, now: Timestamp) -> String {
 
 /// A ratio in percent with so many digits behind the point at the most.
 fn percent(ratio: f64, digits: usize) -> String {
-    let text = format!("{:.digits$}", ratio * 100.0);
+    let text = format!("{:.digits$}", ratio * 100.0).replace('-', "−");
     let text = match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => &text,
@@ -130,7 +130,10 @@ fn budget(standing: &Standing) -> String {
     };
     let width = left.clamp(0.0, 1.0) * 60.0;
     let covered = match standing.covered < standing.objective.window {
-        true => format!("<small> of {}</small>", whole_span(standing.covered)),
+        true => {
+            let covered = whole_span(standing.covered);
+            format!("<small title=\"so long has the daemon counted\"> in {covered}</small>")
+        }
         false => String::new(),
     };
     format!(
