@@ -316,6 +316,8 @@ async fn a_file_is_judged_by_its_objectives_as_far_as_they_are_named() {
     let (good, slow) = (simulate(quick()).await, slow().await);
     let config = format!(
         "
+# A busy machine shall taint nothing here.
+instrument: {{max_error: 10s, max_schedule_lag: 10s}}
 scenarios: [{{name: chat, workload: {{kind: fixed, prompt: Hi}}, connection: cold}}]
 targets:
   - {{name: good, runtime: auto, url: '{}', scenarios: [chat]}}
