@@ -5,6 +5,7 @@ mod demo;
 mod detect;
 mod printer;
 mod probe;
+mod rules;
 mod selftest;
 mod serve;
 mod simulate;
@@ -39,6 +40,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Check a configuration file, or print its JSON Schema
     Check(check::CheckArgs),
+    /// Print rules for Prometheus: burn-rate alerts for the configured objectives
+    Rules(rules::RulesArgs),
     /// Find out which runtime answers at a URL, and its models
     Detect(detect::DetectArgs),
     /// Measure the measuring: how far off are Sonde's own figures on this machine?
@@ -143,6 +146,7 @@ impl Command {
             Self::Demo(args) => args.run(environment).await,
             Self::Probe(args) => args.run(environment).await,
             Self::Check(args) => args.run(environment),
+            Self::Rules(args) => args.run(environment),
             Self::Detect(args) => args.run(environment).await,
             Self::Selftest(args) => args.run().await,
             Self::Simulate(args) => args.run().await,
