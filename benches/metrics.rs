@@ -20,10 +20,10 @@ use sonde::metrics::{MetricsSettings, ProbeShape, Store};
 use sonde::probe::{Observation, Prober};
 use sonde::record::Sink;
 use sonde::simulate::{Character, Distribution, RuntimeFlavor, Simulator};
-use sonde::slo::{Conditions, Objective, Selector};
+use sonde::slo::{Conditions, Objective, ProbeObjectives, Selector};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -87,6 +87,12 @@ fn store(probes: usize, runs: &[Observation]) -> Store {
             .map(|p| (p.labels.clone(), shape(p)))
             .collect(),
     );
+    let booked = probes.iter().map(|probe| ProbeObjectives {
+        labels: probe.labels.clone(),
+        objectives: vec![objective.clone()],
+        period: Duration::from_secs(30),
+    });
+    store.book().retain(booked.collect(), Instant::now());
     for probe in &probes {
         for run in runs {
             let mut run = run.clone();

@@ -10,7 +10,8 @@
 //! stamped before anything else happens to them; a sans-IO decoder of [`wire`] turns bytes into
 //! frames; the adapter's interpreter turns frames into deltas; [`measure`] pairs deltas with stamps.
 //! At the end, however it ends, exactly one [`probe::Observation`] goes to the [`record::Recorder`],
-//! which fans out to the sinks: [`metrics`] (with [`slo`] judgements), the status board, the log.
+//! which fans out to the sinks: [`metrics`] (with [`slo`] judgements), the watches for forward progress and for
+//! regressions, the status board, the log.
 //! Samplers of [`resource`] run beside it. [`http`] only reads.
 //!
 //! # Layers

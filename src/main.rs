@@ -1,8 +1,7 @@
 //! The `sonde` command.
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sonde::cli::Cli::parse().run()
+    sonde::cli::Cli::start()
 }

@@ -19,6 +19,7 @@ use crate::record::{self, Board, ProgressWatch, Roster, Sink, Transitions};
 use crate::resource::{self, EnergyBoard, ProcessTargets, RunMeter, RuntimeStates, Samplers};
 use crate::schedule::Fleet;
 use crate::selftest::ProberThread;
+use crate::slo::regression::RegressionWatch;
 use crate::transport::{ClockChoice, ClockStatus};
 use scraping::Scraping;
 use std::net::SocketAddr;
@@ -109,10 +110,13 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
     let meter = prober.meter.clone();
     let progress = ProgressWatch::new(runtime_states.clone(), meter);
     store.set_progress(progress.clone());
+    let regressions = RegressionWatch::new(runtime_states.clone());
+    store.set_regressions(regressions.clone());
     let sinks: Vec<Arc<dyn Sink>> = vec![
         store.clone(),
         board.clone(),
         Arc::new(progress.clone()),
+        Arc::new(regressions.clone()),
         Arc::new(Transitions::default()),
     ];
     // Apart from the others: it ends last, when nobody is left who could record.
@@ -163,6 +167,7 @@ pub async fn serve(source: ConfigSource, options: ServeOptions) -> Result<(), Ap
         live,
         processes,
         progress,
+        regressions,
     };
     let supervisor = Supervisor::new(source, fleet, informed, shutdown.clone());
     let tracker = shutdown.tracker().clone();

@@ -15,11 +15,13 @@ use crate::resource::runtime_metrics::RuntimeTarget;
 use crate::resource::{ProcessTarget, ProcessTargets, ResourceSettings};
 use crate::runtime::RuntimeSpec;
 use crate::schedule::{Cadence, Fleet, ProbePlan};
+use crate::slo::ProbeObjectives;
+use crate::slo::regression::RegressionWatch;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -76,6 +78,7 @@ pub(super) struct Informed {
     pub(super) live: Arc<RwLock<Arc<Live>>>,
     pub(super) processes: ProcessTargets,
     pub(super) progress: ProgressWatch,
+    pub(super) regressions: RegressionWatch,
 }
 
 pub(super) struct Supervisor {
@@ -236,15 +239,27 @@ impl Supervisor {
                 (plan.probe.labels.clone(), shape)
             })
             .collect();
+        let booked = shapes
+            .iter()
+            .zip(&plans)
+            .map(|((labels, shape), plan)| ProbeObjectives {
+                labels: labels.clone(),
+                objectives: shape.objectives.clone(),
+                period: plan.cadence.schedule.typical_interval(),
+            });
+        let booked = booked.collect();
         let labels: Vec<_> = shapes.iter().map(|(labels, _)| labels.clone()).collect();
         self.informed.store.configure(settings.metrics.clone());
         self.informed.store.retain_probes(shapes);
+        self.informed.store.book().retain(booked, Instant::now());
         self.informed.store.set_targets(facts);
         let processes: Vec<_> = settings.targets.iter().map(process_target).collect();
         let names = processes.iter().map(|process| process.name.clone());
         self.informed.store.retain_readings(names.collect());
         self.informed.processes.set(processes);
         self.informed.progress.set(watched_targets(&plans));
+        let probes = plans.iter().map(|plan| plan.probe.as_ref());
+        self.informed.regressions.retain(probes);
         self.informed.roster.set(&labels, self.generation);
         self.informed.board.retain(&labels);
         self.informed

@@ -60,7 +60,8 @@ fn summary(settings: &Settings) -> String {
             let name = &scenario.scenario.settings.name;
             out.push_str(&format!("  scenario {name}: {}{every}\n", cadence.schedule));
             let objectives = settings.objectives.iter();
-            let objectives = objectives.filter(|o| o.selector.matches_names(&target.name, name));
+            let objectives =
+                objectives.filter(|o| o.selector.matches(&target.name, &target.labels, name));
             probes += 1;
             series += series_per_probe(settings.metrics.classic_buckets, objectives.count());
         }

@@ -22,6 +22,13 @@ pub(super) struct DetectArgs {
 pub(super) struct EndpointArgs {
     /// The endpoint, such as http://127.0.0.1:11434
     url: String,
+    #[command(flatten)]
+    proof: ProofArgs,
+}
+
+/// How to prove who we are, and whether to ask for the other side's proof.
+#[derive(Args)]
+pub(super) struct ProofArgs {
     /// Environment variable that holds a bearer token
     #[arg(long, value_name = "VARIABLE")]
     bearer_env: Option<String>,
@@ -36,8 +43,28 @@ impl EndpointArgs {
         &self,
         environment: &Environment,
     ) -> Result<(Endpoint, Dialer), CliError> {
-        let mut endpoint = Endpoint::parse(&self.url)
-            .map_err(|error| CliError::Usage(format!("`{}` {error}", self.url)))?;
+        self.proof.resolve(&self.url, environment)
+    }
+}
+
+impl ProofArgs {
+    /// The first option that was given, if any.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        match (&self.bearer_env, self.insecure_skip_verify) {
+            (Some(_), _) => Some("--bearer-env"),
+            (None, true) => Some("--insecure-skip-verify"),
+            (None, false) => None,
+        }
+    }
+
+    /// The endpoint at this URL with its proof, and the way there.
+    pub(super) fn resolve(
+        &self,
+        url: &str,
+        environment: &Environment,
+    ) -> Result<(Endpoint, Dialer), CliError> {
+        let mut endpoint =
+            Endpoint::parse(url).map_err(|error| CliError::Usage(format!("`{url}` {error}")))?;
         if let Some(name) = &self.bearer_env {
             let token = environment.get(name).map(Secret::new).ok_or_else(|| {
                 CliError::Usage(format!("`--bearer-env {name}`: that variable is not set"))

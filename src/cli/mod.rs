@@ -1,10 +1,13 @@
-//! Layer 8: one file per subcommand. Exit codes: 0 good, 1 failed, 2 usage or configuration.
+//! Layer 8: one file per subcommand. Exit codes: 0 good, 1 failed, 2 usage or configuration; those of
+//! `gate` are its verdicts.
 
 mod check;
 mod demo;
 mod detect;
+mod gate;
 mod printer;
 mod probe;
+mod request;
 mod rules;
 mod selftest;
 mod serve;
@@ -13,6 +16,7 @@ mod simulate;
 use crate::app::AppError;
 use crate::base::logging::LoggingError;
 use crate::config::{Environment, Problems};
+use crate::slo::Verdict;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,6 +48,8 @@ enum Command {
     Rules(rules::RulesArgs),
     /// Find out which runtime answers at a URL, and its models
     Detect(detect::DetectArgs),
+    /// Judge a runtime for a pipeline: READY, DEGRADED, NOT READY or UNDECIDED as an exit code
+    Gate(Box<gate::GateArgs>),
     /// Measure the measuring: how far off are Sonde's own figures on this machine?
     Selftest(selftest::SelftestArgs),
     /// Run a fake runtime to test against; everything it says is made up
@@ -62,6 +68,9 @@ pub enum CliError {
     /// The message is printed already: exit code 1.
     #[error("failed")]
     Silent,
+    /// The verdict is printed already: its own exit code.
+    #[error("{}", .0.as_str())]
+    Verdict(Verdict),
     /// Standard output or a thread failed: exit code 1.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -90,9 +99,54 @@ impl From<AppError> for CliError {
     }
 }
 
+/// Exit codes other than 0.
+#[derive(Clone, Copy)]
+struct Codes {
+    failed: u8,
+    usage: u8,
+}
+
+impl Codes {
+    const USUAL: Self = Self {
+        failed: 1,
+        usage: 2,
+    };
+    /// 1 and 2 are verdicts there: EX_SOFTWARE and EX_USAGE of BSD's sysexits.h.
+    const OF_GATE: Self = Self {
+        failed: 70,
+        usage: 64,
+    };
+
+    fn of(self, error: &CliError) -> u8 {
+        match error {
+            CliError::Usage(_) => self.usage,
+            CliError::Verdict(verdict) => verdict.code(),
+            CliError::Failed(_) | CliError::Silent | CliError::Io(_) => self.failed,
+        }
+    }
+}
+
 impl Cli {
-    /// Does what the command line says and maps the result to an exit code.
-    pub fn run(self) -> ExitCode {
+    /// Reads the command line, does what it says and maps the result to an exit code.
+    pub fn start() -> ExitCode {
+        // What cannot be read does not tell which command it is; there are no options before it.
+        let codes = match std::env::args_os().nth(1) {
+            Some(command) if command == "gate" => Codes::OF_GATE,
+            _ => Codes::USUAL,
+        };
+        match Self::try_parse() {
+            Ok(cli) => cli.run(codes),
+            Err(error) => {
+                error.print().ok();
+                match error.exit_code() {
+                    0 => ExitCode::SUCCESS,
+                    _ => ExitCode::from(codes.usage),
+                }
+            }
+        }
+    }
+
+    fn run(self, codes: Codes) -> ExitCode {
         let done = runtime().map_err(CliError::from).and_then(|runtime| {
             let environment = Environment::process();
             let result = runtime.block_on(self.command.run(environment));
@@ -100,17 +154,13 @@ impl Cli {
             runtime.shutdown_background();
             result
         });
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(CliError::Silent) => ExitCode::FAILURE,
-            Err(error) => {
-                complain(&error);
-                match error {
-                    CliError::Usage(_) => ExitCode::from(2),
-                    _ => ExitCode::FAILURE,
-                }
-            }
+        let Err(error) = done else {
+            return ExitCode::SUCCESS;
+        };
+        if !matches!(error, CliError::Silent | CliError::Verdict(_)) {
+            complain(&error);
         }
+        ExitCode::from(codes.of(&error))
     }
 }
 
@@ -148,6 +198,7 @@ impl Command {
             Self::Check(args) => args.run(environment),
             Self::Rules(args) => args.run(environment),
             Self::Detect(args) => args.run(environment).await,
+            Self::Gate(args) => args.run(environment).await,
             Self::Selftest(args) => args.run().await,
             Self::Simulate(args) => args.run().await,
         }

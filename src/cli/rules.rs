@@ -120,12 +120,15 @@ fn watched(settings: &Settings) -> Vec<Watched> {
 fn probes_of(settings: &Settings, objective: &crate::slo::Objective) -> Vec<WatchedProbe> {
     let mut probes = Vec::new();
     for plan in &settings.targets {
-        let target = &plan.settings.name;
+        let target = &plan.settings;
         for scenario in &plan.scenarios {
             let settings = &scenario.scenario.settings;
-            if objective.selector.matches_names(target, &settings.name) {
+            if objective
+                .selector
+                .matches(&target.name, &target.labels, &settings.name)
+            {
                 probes.push(WatchedProbe {
-                    target: target.to_string(),
+                    target: target.name.to_string(),
                     scenario: settings.name.to_string(),
                     interval: scenario.cadence.schedule.typical_interval(),
                     timeout: settings.timeouts.total,

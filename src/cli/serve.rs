@@ -49,6 +49,9 @@ pub(super) struct TargetArgs {
     /// The runtime: auto, ollama, openai, vllm, llamacpp, sglang, tgi, llamaedge
     #[arg(long, requires = "url")]
     runtime: Option<String>,
+    /// Let runs load the model, and keep it in memory (Ollama unloads idle ones)
+    #[arg(long, requires = "url")]
+    wake: bool,
 }
 
 impl ServeArgs {
@@ -70,6 +73,9 @@ impl ServeArgs {
         set("targets[0].url", self.target.url);
         set("targets[0].model", self.target.model);
         set("targets[0].runtime", self.target.runtime);
+        if self.target.wake {
+            overrides.push(("defaults.wake".to_owned(), Value::Bool(true)));
+        }
         let path = self.config.or_else(|| default_file().filter(|_| !by_url));
         let source = ConfigSource {
             path,

@@ -42,7 +42,7 @@ use crate::metrics::MetricsSettings;
 use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
 use crate::resource::runtime_metrics::{PageSource, RuntimeMetricsSettings};
 use crate::resource::{ProcessMatch, ResourceSettings};
-use crate::schedule::{Cadence, Limits};
+use crate::schedule::{Cadence, Limits, Wake};
 use crate::slo::Objective;
 use crate::transport::Dialer;
 use problem::Findings;
@@ -133,8 +133,8 @@ pub struct ScenarioPlan {
     pub scenario: Arc<Scenario>,
     /// When.
     pub cadence: Cadence,
-    /// Whether its runs may load a model.
-    pub wake: bool,
+    /// Whether its runs may keep a model in memory, or load it.
+    pub wake: Wake,
 }
 
 /// The text of a configuration file, for [`LoadInput::file`].

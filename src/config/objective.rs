@@ -35,28 +35,37 @@ pub(super) fn objectives(
                 "give the objective a name such as `ttft`",
             ),
         }
-        check_selector(&place, &raw, (scenarios, targets), context);
+        let selector = Selector {
+            target: raw.target.clone(),
+            scenario: raw.scenario.clone(),
+            labels: raw.labels.clone().unwrap_or_default(),
+        };
+        check_selector(&place, &selector, (scenarios, targets), context);
         check_conditions(&place, &raw, context);
-        check_streams(&place, &raw, (scenarios, targets), context);
+        check_streams(&place, (&raw, &selector), (scenarios, targets), context);
+        check_prices(&place, (&raw, &selector), targets, context);
         objectives.push(Objective {
             objective: share(&place, &raw, context),
             window: window(&place, &raw, context),
-            conditions: Conditions {
-                first_token_under: raw.first_token_under.map(duration),
-                first_visible_under: raw.first_visible_under.map(duration),
-                per_output_token_under: raw.per_output_token_under.map(duration),
-                max_stall_under: raw.max_stall_under.map(duration),
-                inference_under: raw.inference_under.map(duration),
-                decode_tps_over: raw.decode_tps_over,
-            },
+            conditions: conditions(&raw),
             name: raw.name.unwrap_or_default(),
-            selector: Selector {
-                target: raw.target,
-                scenario: raw.scenario,
-            },
+            selector,
         });
     }
     objectives
+}
+
+fn conditions(raw: &RawSlo) -> Conditions {
+    Conditions {
+        first_token_under: raw.first_token_under.map(duration),
+        first_visible_under: raw.first_visible_under.map(duration),
+        inter_token_p95_under: raw.inter_token_p95_under.map(duration),
+        per_output_token_under: raw.per_output_token_under.map(duration),
+        max_stall_under: raw.max_stall_under.map(duration),
+        inference_under: raw.inference_under.map(duration),
+        decode_tps_over: raw.decode_tps_over,
+        cost_under_usd: raw.cost_under_usd,
+    }
 }
 
 fn duration(DurationText(duration): DurationText) -> Duration {
@@ -103,6 +112,7 @@ fn check_conditions(place: &str, raw: &RawSlo, context: &mut Context<'_>) {
     for (field, limit) in [
         ("first_token_under", raw.first_token_under),
         ("first_visible_under", raw.first_visible_under),
+        ("inter_token_p95_under", raw.inter_token_p95_under),
         ("per_output_token_under", raw.per_output_token_under),
         ("max_stall_under", raw.max_stall_under),
         ("inference_under", raw.inference_under),
@@ -116,23 +126,29 @@ fn check_conditions(place: &str, raw: &RawSlo, context: &mut Context<'_>) {
             );
         }
     }
-    if let Some(least) = raw
-        .decode_tps_over
-        .filter(|least| !(*least > 0.0 && least.is_finite()))
-    {
-        let key = format!("{place}.decode_tps_over");
-        let problem = Problem::new(
-            key,
-            "is not above 0",
+    for (field, limit, remedy) in [
+        (
+            "decode_tps_over",
+            raw.decode_tps_over,
             "write tokens per second, such as `20`",
-        );
-        context.findings.add(problem.found(least));
+        ),
+        (
+            "cost_under_usd",
+            raw.cost_under_usd,
+            "write US dollars a run, such as `0.002`",
+        ),
+    ] {
+        if let Some(limit) = limit.filter(|limit| !(*limit > 0.0 && limit.is_finite())) {
+            let key = format!("{place}.{field}");
+            let problem = Problem::new(key, "is not above 0", remedy);
+            context.findings.add(problem.found(limit));
+        }
     }
 }
 
 fn check_selector(
     place: &str,
-    raw: &RawSlo,
+    selector: &Selector,
     (scenarios, targets): (&[NamedScenario], &[NamedTarget]),
     context: &mut Context<'_>,
 ) {
@@ -141,13 +157,13 @@ fn check_selector(
     for (field, wanted, known, plural) in [
         (
             "target",
-            &raw.target,
+            &selector.target,
             known_targets.collect::<Vec<_>>(),
             "the targets are",
         ),
         (
             "scenario",
-            &raw.scenario,
+            &selector.scenario,
             known_scenarios.collect(),
             "the scenarios are",
         ),
@@ -163,56 +179,97 @@ fn check_selector(
     if context.findings.has_below(place) || context.findings.has_below("targets") {
         return;
     }
-    if matching(raw, targets).next().is_none() {
+    if matching(selector, targets).next().is_some() {
+        return;
+    }
+    let of_labels = Selector {
+        labels: selector.labels.clone(),
+        ..Selector::default()
+    };
+    if matching(&of_labels, targets).next().is_none() {
+        let rule = "are those of no target";
+        let remedy = "write them as they are under `labels` of a target, values included";
+        context.refuse(&format!("{place}.labels"), rule, remedy);
+    } else {
         let rule = "speaks of no probe: this target is not asked this scenario";
-        context.refuse(
-            place,
-            rule,
-            "add the scenario to the target, or widen the objective",
-        );
+        let remedy = "add the scenario to the target, or widen the objective";
+        context.refuse(place, rule, remedy);
     }
 }
 
 /// The probes, by target and scenario, that an objective speaks of.
 fn matching<'a>(
-    raw: &'a RawSlo,
+    selector: &'a Selector,
     targets: &'a [NamedTarget],
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let fits = |wanted: &Option<String>, found: &str| {
-        wanted.as_deref().is_none_or(|wanted| wanted == found)
-    };
-    targets
-        .iter()
-        .filter(move |target| fits(&raw.target, &target.name))
-        .flat_map(|target| {
-            target
-                .scenarios
-                .iter()
-                .map(|scenario| (target.name.as_str(), scenario.as_str()))
-        })
-        .filter(move |(_, scenario)| fits(&raw.scenario, scenario))
+) -> impl Iterator<Item = (&'a NamedTarget, &'a str)> {
+    let all = targets.iter().flat_map(|target| {
+        let scenarios = target.scenarios.iter();
+        scenarios.map(move |scenario| (target, scenario.as_str()))
+    });
+    all.filter(|(target, scenario)| selector.matches(&target.name, &target.labels, scenario))
 }
 
-/// Without a stream there is no first token: every run would break such a promise.
+/// Without a stream there is no first token, so that every run would break such a promise; and there
+/// is no gap, so that every run would keep one on gaps.
 fn check_streams(
     place: &str,
-    raw: &RawSlo,
+    (raw, selector): (&RawSlo, &Selector),
     (scenarios, targets): (&[NamedScenario], &[NamedTarget]),
     context: &mut Context<'_>,
 ) {
-    let field = match (raw.first_token_under, raw.first_visible_under) {
-        (Some(_), _) => "first_token_under",
-        (None, Some(_)) => "first_visible_under",
-        (None, None) => return,
+    let (never, always) = ("can never be kept", "can never be broken");
+    let of_streams = [
+        ("first_token_under", raw.first_token_under.is_some(), never),
+        (
+            "first_visible_under",
+            raw.first_visible_under.is_some(),
+            never,
+        ),
+        (
+            "inter_token_p95_under",
+            raw.inter_token_p95_under.is_some(),
+            always,
+        ),
+        (
+            "per_output_token_under",
+            raw.per_output_token_under.is_some(),
+            always,
+        ),
+        ("max_stall_under", raw.max_stall_under.is_some(), always),
+        ("decode_tps_over", raw.decode_tps_over.is_some(), always),
+    ];
+    let mut given = of_streams.into_iter().filter(|(_, given, _)| *given);
+    let Some((field, _, verdict)) = given.next() else {
+        return;
     };
     let unstreamed = |name: &str| {
         scenarios
             .iter()
             .any(|scenario| scenario.name == name && !scenario.streamed)
     };
-    if let Some((_, scenario)) = matching(raw, targets).find(|(_, name)| unstreamed(name)) {
-        let rule = format!("can never be kept by the scenario `{scenario}`, which is not streamed");
+    if let Some((_, scenario)) = matching(selector, targets).find(|(_, name)| unstreamed(name)) {
+        let rule = format!("{verdict} by the scenario `{scenario}`, which is not streamed");
         let remedy = "stream the scenario, or name another with `scenario`";
         context.refuse(&format!("{place}.{field}"), rule, remedy);
+    }
+}
+
+/// Without a price there is no cost: every run would break a promise on it.
+fn check_prices(
+    place: &str,
+    (raw, selector): (&RawSlo, &Selector),
+    targets: &[NamedTarget],
+    context: &mut Context<'_>,
+) {
+    if raw.cost_under_usd.is_none() {
+        return;
+    }
+    if let Some((target, _)) = matching(selector, targets).find(|(target, _)| !target.priced) {
+        let rule = format!(
+            "can never be kept by the target `{}`, which has no price",
+            target.name
+        );
+        let remedy = "give the target a `price`, or name another with `target` or `labels`";
+        context.refuse(&format!("{place}.cost_under_usd"), rule, remedy);
     }
 }

@@ -3,6 +3,10 @@
 //!
 //! The comments on fields are the descriptions in the JSON Schema and in the README's reference.
 
+mod slo;
+
+pub use slo::RawSlo;
+
 use super::defaults;
 use super::scalar::{DurationText, GpuText, RatioText};
 use crate::runtime::RUNTIMES;
@@ -99,6 +103,14 @@ pub struct RawDefaults {
     /// Runs that may be in flight at once, per target.
     #[schemars(extend("default" = defaults::MAX_IN_FLIGHT, "minimum" = 1))]
     pub max_in_flight: Option<usize>,
+    /// Whether runs may load a model that is not in memory, and keep it there. Without it a model that
+    /// the runtime would unload when idle (Ollama) is left alone, so that probes change nothing.
+    #[schemars(extend("default" = false))]
+    pub wake: Option<bool>,
+    /// Whether one run may follow each use of such a model by somebody else. It puts off the unloading
+    /// by one period at most.
+    #[schemars(extend("default" = false))]
+    pub ride_along: Option<bool>,
 }
 
 /// See [`RawDefaults::timeouts`].
@@ -140,10 +152,10 @@ pub struct RawScenario {
     /// `cold` opens a connection for every run, inside its TTFT; `warm` has one standing.
     #[schemars(extend("default" = "warm"))]
     pub connection: Option<RawTemperature>,
-    /// Whether runs may load a model that is not in memory, and keep it there. Without it a model that
-    /// the runtime unloads when idle (Ollama) is asked only after somebody else has used it, once.
-    #[schemars(extend("default" = false))]
+    /// As in `defaults`.
     pub wake: Option<bool>,
+    /// As in `defaults`.
+    pub ride_along: Option<bool>,
     /// Messages in, message out, or text in, text out.
     #[schemars(extend("default" = "chat"))]
     pub operation: Option<RawOperation>,
@@ -353,36 +365,6 @@ pub struct RawTls {
     /// Trust any certificate.
     #[schemars(extend("default" = false))]
     pub insecure_skip_verify: Option<bool>,
-}
-
-/// One entry of [`RawConfig::slos`]. A good run is a successful one that keeps every condition
-/// given here.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a mapping")]
-pub struct RawSlo {
-    /// Unique; the value of the label `slo`. Required.
-    pub name: Option<String>,
-    /// The target that it speaks of. Absent: all.
-    pub target: Option<String>,
-    /// The scenario that it speaks of. Absent: all.
-    pub scenario: Option<String>,
-    /// Share of good runs that is promised: `99%` or `0.99`. Required.
-    pub objective: Option<RatioText>,
-    /// Over which time.
-    #[schemars(extend("default" = defaults::WINDOW))]
-    pub window: Option<DurationText>,
-    /// TTFT below, any token.
-    pub first_token_under: Option<DurationText>,
-    /// TTFT below, first visible token.
-    pub first_visible_under: Option<DurationText>,
-    /// TPOT below.
-    pub per_output_token_under: Option<DurationText>,
-    /// Longest gap in the stream below.
-    pub max_stall_under: Option<DurationText>,
-    /// E2E below: dispatch to end of stream.
-    pub inference_under: Option<DurationText>,
-    /// Decode speed above, in tokens per second.
-    pub decode_tps_over: Option<f64>,
 }
 
 /// See [`RawConfig::metrics`].

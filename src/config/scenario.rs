@@ -10,6 +10,7 @@ use super::resolve::Context;
 use super::{ScenarioPlan, defaults};
 use crate::probe::{Assertion, ConnectionPolicy, Limits, Scenario, ScenarioSettings};
 use crate::runtime::{Generation, Operation};
+use crate::schedule::Wake;
 use crate::workload::{CachePolicy, WORKLOADS, WorkloadError, WorkloadSettings};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -78,6 +79,7 @@ fn scenario(
         cache,
         connection,
         wake,
+        ride_along,
         operation,
         stream,
         ..
@@ -131,12 +133,23 @@ fn scenario(
         .map(|(scenario, cadence)| ScenarioPlan {
             scenario: Arc::new(scenario),
             cadence,
-            wake: wake.unwrap_or(false),
+            wake: waking(wake, ride_along, defaults),
         });
     NamedScenario {
         name,
         streamed,
         plan,
+    }
+}
+
+/// A scenario's own word goes before the defaults', and `wake` before `ride_along`.
+fn waking(wake: Option<bool>, ride_along: Option<bool>, defaults: &RawDefaults) -> Wake {
+    if wake.or(defaults.wake) == Some(true) {
+        Wake::Always
+    } else if ride_along.or(defaults.ride_along) == Some(true) {
+        Wake::AfterUse
+    } else {
+        Wake::Never
     }
 }
 

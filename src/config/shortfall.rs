@@ -22,7 +22,10 @@ pub(super) fn warn_of_shortfall(
             for scenario in &plan.scenarios {
                 let name = scenario.scenario.settings.name.as_ref();
                 let interval = scenario.cadence.schedule.typical_interval();
-                let matches = objective.selector.matches_names(&plan.settings.name, name);
+                let matches =
+                    objective
+                        .selector
+                        .matches(&plan.settings.name, &plan.settings.labels, name);
                 if !matches || !told.insert(interval) {
                     continue;
                 }

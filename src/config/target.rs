@@ -5,7 +5,7 @@ use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
 use super::{TargetPlan, credentials, defaults, governor, runtime_metrics, secret, trust};
-use crate::base::label;
+use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
 use crate::resource::ProcessMatch;
@@ -29,6 +29,9 @@ pub(super) struct NamedTarget {
     pub(super) name: String,
     /// Names of the scenarios that it is asked.
     pub(super) scenarios: Vec<String>,
+    pub(super) labels: UserLabels,
+    /// Whether its tokens have a price, be it a wrong one.
+    pub(super) priced: bool,
     pub(super) plan: Option<TargetPlan>,
 }
 
@@ -137,7 +140,7 @@ fn target(
             runtime,
             endpoint,
             model: model.as_deref().map(Arc::from),
-            labels,
+            labels: labels.clone(),
             max_in_flight,
             price,
         },
@@ -150,6 +153,8 @@ fn target(
     NamedTarget {
         name,
         scenarios: names,
+        labels,
+        priced,
         plan,
     }
 }

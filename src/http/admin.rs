@@ -77,6 +77,7 @@ pub(super) async fn status(State(context): State<Context>) -> Html<String> {
         config_ok: config_error.is_none(),
         config_error,
         probes: context.board.snapshot(),
+        slos: context.store.book().standings(Instant::now()),
         pending: live.pending.clone(),
         simulated: context.simulated,
         clocks: context.prober.clocks.status(),

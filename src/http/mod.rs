@@ -5,7 +5,9 @@ mod api;
 mod exposition;
 mod listener;
 mod probe;
+mod slos;
 mod ui;
+mod verdict;
 mod web_config;
 
 pub use listener::Listener;
@@ -89,6 +91,12 @@ pub fn router(context: Context) -> Router {
         .route("/probe", get(probe::probe))
         .route("/sd", get(api::service_discovery))
         .route("/api/v1/probes", get(api::probes))
+        .route("/api/v1/slos", get(slos::slos))
+        // Flagger's webhooks can only POST.
+        .route(
+            "/api/v1/verdict",
+            get(verdict::verdict).post(verdict::verdict),
+        )
         .route("/-/reload", post(admin::reload).put(admin::reload))
         .layer(authorized)
         // Kubernetes' probes carry no credentials, and these tell next to nothing.

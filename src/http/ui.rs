@@ -1,12 +1,14 @@
 //! The status page: one self-contained document, for the person who is called at night.
 
 mod format;
+mod slos;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use crate::base::label::ProbeLabels;
 use crate::record::Standing;
+use crate::slo;
 use crate::transport::{Availability, ClockStatus};
 use format::{Escaped, span, utc};
 use jiff::Timestamp;
@@ -41,9 +43,10 @@ const QUERIES: [(&str, &str); 5] = [
     ),
 ];
 
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 6] = [
     ("/metrics", "what Prometheus scrapes"),
-    ("/api/v1/probes", "this page as JSON"),
+    ("/api/v1/probes", "the probes as JSON"),
+    ("/api/v1/slos", "the objectives as JSON"),
     ("/sd", "targets for http_sd_configs"),
     ("/-/healthy", "the daemon is alive"),
     ("/-/ready", "its configuration is loaded"),
@@ -64,6 +67,8 @@ pub struct StatusView {
     pub config_error: Option<String>,
     /// Every probe and what is known of it.
     pub probes: Vec<(ProbeLabels, Standing)>,
+    /// How every objective stands.
+    pub slos: Vec<slo::Standing>,
     /// Targets that have no probes yet: name and why.
     pub pending: Vec<(String, String)>,
     /// Whether the runtime is the built-in fake one.
@@ -166,11 +171,12 @@ pub fn status_page(view: &StatusView) -> String {
          <meta name=\"robots\" content=\"noindex\">\
          <meta http-equiv=\"refresh\" content=\"{REFRESH}\">\
          <title>{headline} – Sonde</title>{icon}<style>{STYLE}</style></head>\
-         <body>{header}<main>{banners}{verdict}{table}{pending}{first_steps}{queries}</main>{footer}</body></html>\n",
+         <body>{header}<main>{banners}{verdict}{table}{slos}{pending}{first_steps}{queries}</main>{footer}</body></html>\n",
         icon = icon(tally.state()),
         header = header(view),
         banners = banners(view),
         verdict = verdict(view, tally, &headline),
+        slos = slos::section(&view.slos, view.now),
         pending = pending(&view.pending),
         first_steps = if empty { FIRST_STEPS } else { "" },
         queries = if empty { String::new() } else { queries() },

@@ -5,5 +5,6 @@ pub mod cost;
 pub mod delta;
 pub mod latency;
 pub mod quantiles;
+pub mod rank_test;
 pub mod timeline;
 pub mod tokens;

@@ -5,7 +5,7 @@ const ROUNDING: f64 = 1e-9;
 
 /// The smallest value that at least this share of all values does not exceed (nearest rank): with
 /// few values a high quantile is the maximum. `ascending` is sorted; without a value there is none.
-pub fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
+pub fn quantile<T: Copy>(ascending: &[T], share: f64) -> Option<T> {
     let rank = (share.clamp(0.0, 1.0) * ascending.len() as f64 - ROUNDING).ceil() as usize;
     ascending.get(rank.saturating_sub(1)).copied()
 }
@@ -28,7 +28,7 @@ mod tests {
             assert_eq!(quantile(&hundred, share), Some(value), "{share}");
         }
         assert_eq!(quantile(&[3.0], 0.99), Some(3.0));
-        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile::<f64>(&[], 0.5), None);
     }
 
     proptest! {

@@ -3,7 +3,6 @@
 use super::family::{FamilySpec, Kind, Labels};
 use crate::probe::{Contamination, Outcome};
 use crate::record::{MissReason, SkipReason};
-use crate::slo::Judgement;
 
 const PROBE: &[&str] = &super::family::PROBE;
 const BY_REASON: &[&str] = &["target", "runtime", "model", "scenario", "reason"];
@@ -66,7 +65,7 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
         name: "llm_probe_skipped_total",
         kind: Kind::Counter,
         labels: BY_REASON,
-        help: "Ticks suppressed on purpose: the run before was still going on (overlap), the target had its limit of runs in flight (target_busy), the runtime has enough to do (saturated), a budget is spent (token_budget, cost_budget, token_share), the model is not in memory (model_unloaded), or only probes would keep it there (model_idle)",
+        help: "Ticks suppressed on purpose: the run before was still going on (overlap), the target had its limit of runs in flight (target_busy), the runtime has enough to do (saturated), a budget is spent (token_budget, cost_budget, token_share), the model is not in memory (model_unloaded), or a run would keep it there for longer (model_idle)",
         collect: |state, samples| {
             for probe in state.probes.values() {
                 for (reason, count) in SkipReason::ALL.iter().zip(probe.skipped) {
@@ -136,52 +135,6 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
             for probe in state.probes.values() {
                 if let Some(joules) = probe.energy_joules {
                     samples.counter(Labels::probe(&probe.labels), joules, probe.created);
-                }
-            }
-        },
-    },
-    FamilySpec {
-        name: "llm_probe_slo_events_total",
-        kind: Kind::Counter,
-        labels: &["target", "runtime", "model", "scenario", "slo", "result"],
-        help: "Runs judged against an objective, each once and exactly: good, bad (failures and timeouts are), or excluded (tainted, cancelled, our own fault)",
-        collect: |state, samples| {
-            for probe in state.probes.values() {
-                for (objective, events) in probe.shape.objectives.iter().zip(&probe.slo_events) {
-                    for (judgement, count) in Judgement::ALL.iter().zip(events) {
-                        let labels = Labels::probe(&probe.labels)
-                            .with("slo", &objective.name)
-                            .with("result", judgement.as_str());
-                        samples.counter(labels, *count as f64, probe.created);
-                    }
-                }
-            }
-        },
-    },
-    FamilySpec {
-        name: "llm_probe_slo_objective_ratio",
-        kind: Kind::Gauge,
-        labels: &["target", "runtime", "model", "scenario", "slo"],
-        help: "Share of good events that an objective promises, 0 to 1",
-        collect: |state, samples| {
-            for probe in state.probes.values() {
-                for objective in &probe.shape.objectives {
-                    let labels = Labels::probe(&probe.labels).with("slo", &objective.name);
-                    samples.gauge(labels, Some(objective.objective));
-                }
-            }
-        },
-    },
-    FamilySpec {
-        name: "llm_probe_slo_window_seconds",
-        kind: Kind::Gauge,
-        labels: &["target", "runtime", "model", "scenario", "slo"],
-        help: "Time over which an objective promises its share",
-        collect: |state, samples| {
-            for probe in state.probes.values() {
-                for objective in &probe.shape.objectives {
-                    let labels = Labels::probe(&probe.labels).with("slo", &objective.name);
-                    samples.gauge(labels, Some(objective.window.as_secs_f64()));
                 }
             }
         },

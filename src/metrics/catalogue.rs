@@ -2,10 +2,12 @@
 
 use super::family::{FamilySpec, Kind};
 use super::{
-    accounting, buckets, daemon, instrument, latency, progress, resource, runtime, state, tokens,
+    accounting, buckets, daemon, instrument, latency, progress, regression, resource, runtime, slo,
+    state, tokens,
 };
 use crate::probe::{Contamination, Outcome, Taint};
 use crate::record::{MissReason, SkipReason};
+use crate::slo::regression::Quantity;
 use crate::transport::ClockKind;
 use std::sync::OnceLock;
 
@@ -16,11 +18,13 @@ pub fn catalogue() -> &'static [FamilySpec] {
         let fixed = [
             latency::FAMILIES,
             accounting::FAMILIES,
+            slo::FAMILIES,
             tokens::FAMILIES,
             state::FAMILIES,
             daemon::FAMILIES,
             instrument::FAMILIES,
             progress::FAMILIES,
+            regression::FAMILIES,
             runtime::FAMILIES,
             resource::FAMILIES,
         ];
@@ -78,8 +82,9 @@ pub fn series_per_probe(classic: bool, objectives: usize) -> usize {
         + MissReason::ALL.len()
         + SkipReason::ALL.len()
         + 4
-        + 5 * objectives;
-    histograms + gauges + counters
+        + objectives * slo::SERIES;
+    let regressions = regression::FAMILIES.len() * Quantity::ALL.len();
+    histograms + gauges + counters + regressions
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::probe::{
     ConnectionPolicy, ConnectionState, Contamination, Observation, Outcome, Probe, Taint,
 };
 use crate::record::{MissReason, SkipReason, Tick};
-use crate::slo::{Judgement, Objective};
+use crate::slo::Objective;
 use crate::transport::ClockKind;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -32,7 +32,6 @@ impl ProbeShape {
     /// The shape of a probe, with those of the objectives that speak of it.
     pub fn of(probe: &Probe, objectives: &[Objective]) -> Self {
         let settings = &probe.scenario.settings;
-        let matching = |objective: &&Objective| objective.selector.matches(&probe.labels);
         Self {
             connection: match settings.connection {
                 ConnectionPolicy::Cold => ConnectionState::Cold,
@@ -40,9 +39,20 @@ impl ProbeShape {
             },
             streamed: settings.stream,
             priced: probe.target.settings.price.is_some(),
-            objectives: objectives.iter().filter(matching).cloned().collect(),
+            objectives: matching(probe, objectives),
         }
     }
+}
+
+/// Those of the objectives that speak of a probe.
+fn matching(probe: &Probe, objectives: &[Objective]) -> Vec<Objective> {
+    let labels = &probe.labels;
+    let own = &probe.target.settings.labels;
+    let speaks = |objective: &&Objective| {
+        let selector = &objective.selector;
+        selector.matches(&labels.target, own, &labels.scenario)
+    };
+    objectives.iter().filter(speaks).cloned().collect()
 }
 
 /// Which tokens a count is of.
@@ -125,7 +135,6 @@ pub(super) struct ProbeSeries {
     pub(super) scheduled: u64,
     pub(super) missed: [u64; MissReason::ALL.len()],
     pub(super) skipped: [u64; SkipReason::ALL.len()],
-    pub(super) slo_events: Vec<[u64; Judgement::ALL.len()]>,
     pub(super) tokens: BTreeMap<(TokenType, TokenSource), u64>,
     /// Of the runs in which they could be measured; absent before the first.
     pub(super) cpu_seconds: Option<f64>,
@@ -146,12 +155,13 @@ impl ProbeSeries {
     ) -> Self {
         let edges = ProbeEdges::of(&shape.objectives, classic);
         let tps = edges_of(buckets::TOKENS_PER_SECOND, &[], classic);
+        let decode_tps = decode_edges(&shape.objectives, classic);
         let inference = || Histogram::new(&edges.inference);
         Self {
             first_byte: Histogram::new(&edges.first_token),
             stream: shape
                 .streamed
-                .then(|| Box::new(StreamHistograms::new(&edges, &tps, classic))),
+                .then(|| Box::new(StreamHistograms::new(&edges, &decode_tps, classic))),
             inference: [inference(), inference()],
             duration: [inference(), inference()],
             phases: BTreeMap::new(),
@@ -171,7 +181,6 @@ impl ProbeSeries {
             scheduled: 0,
             missed: Default::default(),
             skipped: Default::default(),
-            slo_events: vec![Default::default(); shape.objectives.len()],
             tokens: BTreeMap::new(),
             cpu_seconds: None,
             energy_joules: None,
@@ -190,12 +199,6 @@ impl ProbeSeries {
     /// Goes on where the series of the same probe stood before its objectives changed: everything
     /// that does not depend on bucket edges.
     pub(super) fn inherit(&mut self, old: Self) {
-        for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
-            let before = old.shape.objectives.iter().position(|o| o == objective);
-            if let Some(counted) = before.and_then(|index| old.slo_events.get(index)) {
-                *events = *counted;
-            }
-        }
         self.created = old.created;
         self.runs = old.runs;
         self.failures = old.failures;
@@ -258,11 +261,6 @@ impl ProbeSeries {
         ] {
             if let Some(used) = used {
                 *sum.get_or_insert(0.0) += used;
-            }
-        }
-        for (objective, events) in self.shape.objectives.iter().zip(&mut self.slo_events) {
-            if let Some(cell) = events.get_mut(objective.judge(run) as usize) {
-                *cell += 1;
             }
         }
         self.observe_instrument(run);
@@ -409,7 +407,7 @@ impl ProbeSeries {
 }
 
 impl StreamHistograms {
-    fn new(edges: &ProbeEdges, tps: &Edges, classic: bool) -> Self {
+    fn new(edges: &ProbeEdges, decode_tps: &Edges, classic: bool) -> Self {
         let per_arrival = edges_of(buckets::TOKENS_PER_ARRIVAL, &[], classic);
         Self {
             first_token_any: Histogram::new(&edges.first_token),
@@ -417,7 +415,7 @@ impl StreamHistograms {
             inter_token: Histogram::new(&edges.gap),
             per_output_token: Histogram::new(&edges.gap),
             max_stall: Histogram::new(&edges.gap),
-            decode_tps: Histogram::new(tps),
+            decode_tps: Histogram::new(decode_tps),
             tokens_per_arrival: Histogram::new(&per_arrival),
         }
     }
@@ -428,6 +426,17 @@ fn edges_of(edges: &[f64], thresholds: &[f64], classic: bool) -> Edges {
         true => buckets::with_edges(edges, thresholds).into(),
         false => Edges::from([]),
     }
+}
+
+fn decode_edges(objectives: &[Objective], classic: bool) -> Edges {
+    let wanted = objectives
+        .iter()
+        .filter_map(|o| o.conditions.decode_tps_over);
+    edges_of(
+        buckets::TOKENS_PER_SECOND,
+        &wanted.collect::<Vec<_>>(),
+        classic,
+    )
 }
 
 impl ProbeEdges {
@@ -443,6 +452,7 @@ impl ProbeEdges {
             |o| o.conditions.first_visible_under,
         ]);
         let gap = pick(&[
+            |o| o.conditions.inter_token_p95_under,
             |o| o.conditions.per_output_token_under,
             |o| o.conditions.max_stall_under,
         ]);

@@ -12,6 +12,8 @@ use crate::probe::Observation;
 use crate::record::{ProgressWatch, Sink, Tick};
 use crate::resource::runtime_metrics::RuntimeReport;
 use crate::resource::{Reading, SamplerReport};
+use crate::slo::regression::RegressionWatch;
+use crate::slo::{SloBook, Standing};
 use crate::transport::ClockStatus;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -19,6 +21,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// What of the exposition can be switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,9 @@ pub struct State {
     pub(super) clocks: Option<ClockStatus>,
     pub(super) selftest: Option<SelftestState>,
     pub(super) progress: ProgressWatch,
+    /// How every objective stands, as of this encoding.
+    pub(super) standings: Vec<Standing>,
+    pub(super) regressions: RegressionWatch,
     settings: MetricsSettings,
 }
 
@@ -86,6 +92,7 @@ pub struct State {
 pub struct Store {
     state: Mutex<State>,
     dropped: Arc<AtomicU64>,
+    book: Arc<SloBook>,
 }
 
 impl Store {
@@ -94,6 +101,7 @@ impl Store {
         let now = wall_now();
         Self {
             dropped,
+            book: Arc::default(),
             state: Mutex::new(State {
                 started: now,
                 probes: BTreeMap::new(),
@@ -109,6 +117,8 @@ impl Store {
                 clocks: None,
                 selftest: None,
                 progress: ProgressWatch::default(),
+                standings: Vec::new(),
+                regressions: RegressionWatch::default(),
                 settings,
             }),
         }
@@ -159,6 +169,11 @@ impl Store {
         state.end_readings();
     }
 
+    /// The account of the objectives. Fed by the store, so that a scrape counts the same runs everywhere.
+    pub fn book(&self) -> &Arc<SloBook> {
+        &self.book
+    }
+
     /// Notes which clocks there are.
     pub fn set_clocks(&self, clocks: ClockStatus) {
         self.state.lock().clocks = Some(clocks);
@@ -167,6 +182,11 @@ impl Store {
     /// Takes the verdicts on forward progress from there.
     pub fn set_progress(&self, progress: ProgressWatch) {
         self.state.lock().progress = progress;
+    }
+
+    /// Takes the verdicts on regressions from there.
+    pub fn set_regressions(&self, regressions: RegressionWatch) {
+        self.state.lock().regressions = regressions;
     }
 
     /// Notes what a self-test found.
@@ -220,6 +240,7 @@ impl Store {
     ) -> io::Result<()> {
         let mut state = self.state.lock();
         state.dropped_events = self.dropped.load(Ordering::Relaxed);
+        state.standings = self.book.standings(Instant::now());
         for spec in catalogue() {
             let disabled = state
                 .settings
@@ -236,9 +257,12 @@ impl Store {
 
 impl Sink for Store {
     fn observe(&self, observation: &Arc<Observation>) {
-        if let Some(series) = self.state.lock().probes.get_mut(&observation.labels) {
+        let mut state = self.state.lock();
+        if let Some(series) = state.probes.get_mut(&observation.labels) {
             series.observe(observation);
         }
+        // Under the same lock.
+        self.book.observe(observation);
     }
 
     fn tick(&self, labels: &ProbeLabels, tick: Tick) {
@@ -277,7 +301,7 @@ mod tests {
     use crate::measure::delta::ServerTimings;
     use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
     use crate::probe::{Contamination, Outcome, Probe, Prober, RunContext};
-    use crate::slo::{Conditions, Objective, Selector};
+    use crate::slo::{Conditions, Objective, ProbeObjectives, Selector};
     use std::time::Duration;
     use tokio_util::sync::CancellationToken;
 
@@ -301,7 +325,13 @@ mod tests {
         };
         let store = Store::new(MetricsSettings::default(), Arc::default());
         let shape = ProbeShape::of(&probe, &[objective]);
+        let booked = ProbeObjectives {
+            labels: probe.labels.clone(),
+            objectives: shape.objectives.clone(),
+            period: Duration::from_secs(30),
+        };
         store.retain_probes(vec![(probe.labels.clone(), shape)]);
+        store.book().retain(vec![booked], Instant::now());
         let late = RunContext {
             schedule_lag: Some(Duration::from_secs(1)),
             ..RunContext::on_demand(CancellationToken::new())
@@ -417,6 +447,7 @@ mod tests {
         let context = RunContext::on_demand(CancellationToken::new());
         let run = Prober::default().aborted(&probe, &context);
         store.observe(&Arc::new(run));
+        store.set_regressions(RegressionWatch::example(&probe));
         let found: String = exposition(&store)
             .lines()
             .map(|line| match line.starts_with('#') {

@@ -289,6 +289,12 @@ impl Observation {
         self.instrument.taint.is_some()
     }
 
+    /// Whether the run says anything about the runtime, be it good or bad: not where its figures are in
+    /// doubt, nor where we ended it or broke it ourselves.
+    pub fn tells_of_runtime(&self) -> bool {
+        !self.is_tainted() && !matches!(self.outcome, Outcome::Cancelled | Outcome::Internal)
+    }
+
     /// Whether the prefix cache took away prefill that the scenario wants in its TTFT. What a cache
     /// fails to do is the runtime's own slowness, and no reason to look away.
     pub fn skipped_prefill(&self) -> bool {

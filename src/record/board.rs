@@ -2,7 +2,7 @@
 
 use super::{Sink, SkipReason, Tick};
 use crate::base::label::ProbeLabels;
-use crate::probe::Observation;
+use crate::probe::{Observation, Outcome};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +18,8 @@ pub struct Standing {
     pub last: Option<Arc<Observation>>,
     /// Whether each of the last runs was good, oldest first.
     pub recent: VecDeque<bool>,
+    /// How each of the last runs ended that say something about the runtime, oldest first.
+    pub outcomes: VecDeque<Outcome>,
     /// Why the latest tick was suppressed, if it was.
     pub skipped: Option<SkipReason>,
     /// When the next run is due.
@@ -57,6 +59,12 @@ impl Sink for Board {
                 standing.recent.pop_front();
             }
             standing.recent.push_back(observation.outcome.is_success());
+            if observation.tells_of_runtime() {
+                if standing.outcomes.len() == RECENT {
+                    standing.outcomes.pop_front();
+                }
+                standing.outcomes.push_back(observation.outcome);
+            }
             standing.last = Some(observation.clone());
             standing.skipped = None;
         }

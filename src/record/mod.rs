@@ -63,7 +63,7 @@ pub enum SkipReason {
     TokenShare,
     /// The model is not in memory, and the scenario must not load it.
     ModelUnloaded,
-    /// Nobody but probes keeps the model in memory.
+    /// A run would keep the model in memory for longer.
     ModelIdle,
 }
 
@@ -106,10 +106,10 @@ impl SkipReason {
                 "probes have had their share of the runtime's tokens (`budget.share`)"
             }
             Self::ModelUnloaded => {
-                "the model is not in memory; with `wake: true` in the scenario, runs load it"
+                "the model is not in memory; with `wake: true` (or `--wake`), runs load it"
             }
             Self::ModelIdle => {
-                "only probes would keep the model in memory; with `wake: true` in the scenario, they do"
+                "a run would keep the model in memory for longer; with `wake: true` (or `--wake`) runs do, with `ride_along: true` one does after each use"
             }
         }
     }

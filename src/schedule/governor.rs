@@ -6,6 +6,7 @@ mod residence;
 mod rolling;
 
 use self::residence::Residence;
+pub use self::residence::Wake;
 use self::rolling::Rolling;
 use crate::probe::Observation;
 use crate::record::SkipReason;
@@ -82,8 +83,8 @@ pub struct Circumstances<'a> {
     pub scenario: &'a Arc<str>,
     /// What the run may take, as far as its settings tell. What earlier runs took is remembered.
     pub guess: Expense,
-    /// The run may load the model, and keep it.
-    pub wake: bool,
+    /// Whether the run may keep the model in memory, or load it.
+    pub wake: Wake,
     /// What the runtime says of itself, if it does.
     pub state: Option<&'a RuntimeState>,
     /// The instant, by both clocks.
@@ -164,9 +165,7 @@ impl State {
         let state = state.filter(|state| now.saturating_duration_since(state.taken) < STALE);
         if let Some(state) = state {
             self.note_generated(state, now);
-            if !about.wake {
-                self.residence.allows(state, about.wall)?;
-            }
+            self.residence.allows(state, about.wake, about.wall)?;
         }
         if !self.back_off.allows(self.limits.is_exceeded(state)) {
             return Err(SkipReason::Saturated);

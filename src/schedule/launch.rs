@@ -1,6 +1,6 @@
 //! One tick on its way to a run: it waits for its target, is governed, and leaves exactly one trace.
 
-use super::governor::{Admission, Circumstances, Expense, Governor};
+use super::governor::{Admission, Circumstances, Expense, Governor, Wake};
 use super::scheduler::ProbePlan;
 use crate::base::clock::wall_now;
 use crate::measure::tokens::Usage;
@@ -95,7 +95,8 @@ impl Launch {
 
     /// Until when our own run keeps the model.
     async fn note_residence(&self) {
-        let Some(runtime) = self.residence() else {
+        let follows = self.plan.wake == Wake::AfterUse;
+        let Some(runtime) = self.residence().filter(|_| follows) else {
             return;
         };
         let wait = tokio::time::sleep(SETTLED_AFTER);
@@ -107,7 +108,8 @@ impl Launch {
     }
 
     fn residence(&self) -> Option<&RuntimeTarget> {
-        self.plan.residence.as_ref().filter(|_| !self.plan.wake)
+        let residence = self.plan.residence.as_ref();
+        residence.filter(|_| self.plan.wake != Wake::Always)
     }
 }
 

@@ -18,7 +18,7 @@ mod scheduler;
 
 pub use cron::CronSchedule;
 pub use every::{EverySchedule, MIN_INTERVAL};
-pub use governor::{Admission, Circumstances, Expense, Governor, Limits};
+pub use governor::{Admission, Circumstances, Expense, Governor, Limits, Wake};
 pub use offset::{default_spread, stable_offset};
 pub use scheduler::{Cadence, Fleet, ProbePlan};
 

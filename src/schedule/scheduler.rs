@@ -2,7 +2,7 @@
 //! accounts for every tick.
 
 use super::Schedule;
-use super::governor::{Governor, Limits};
+use super::governor::{Governor, Limits, Wake};
 use super::launch::Launch;
 use super::offset::{default_spread, stable_offset};
 use crate::base::clock::wall_now;
@@ -62,8 +62,8 @@ pub struct ProbePlan {
     pub cadence: Cadence,
     /// What probing may cost the target.
     pub limits: Limits,
-    /// Whether runs may load a model, and keep it.
-    pub wake: bool,
+    /// Whether runs may keep a model in memory, or load it.
+    pub wake: Wake,
     /// Who tells whether the model is in memory, where the runtime unloads it when idle.
     pub residence: Option<RuntimeTarget>,
 }
@@ -390,7 +390,7 @@ mod tests {
                     offset: Some(Duration::ZERO),
                 },
                 limits: Limits::default(),
-                wake: false,
+                wake: Wake::Never,
                 residence: None,
             },
             offset: Duration::ZERO,

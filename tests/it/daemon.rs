@@ -103,6 +103,14 @@ impl Daemon {
         self.request(Method::GET, path, "*/*").await.1
     }
 
+    pub async fn status(&self, path: &str) -> u16 {
+        self.request(Method::GET, path, "*/*").await.0.as_u16()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         series(&self.get("/metrics").await)
     }
@@ -321,6 +329,8 @@ async fn reloads_in_a_loop_lose_no_tick_and_no_counter() {
         let metrics = daemon.metrics().await;
         let (scheduled, ended) = accounts(&metrics, "a");
         assert_eq!(scheduled, ended);
+        let of = |family: &str| sum(&metrics, family, &[]);
+        assert_eq!(of("llm_probe_slo_events_total"), of("llm_probe_runs_total"));
         assert!(scheduled >= last, "a counter went back");
         last = scheduled;
         tokio::time::sleep(Duration::from_millis(50)).await;

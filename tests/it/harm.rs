@@ -4,8 +4,10 @@ use crate::daemon::{Daemon, sum};
 use crate::support::{Runtime, eventually, quick, simulate};
 use bytes::Bytes;
 use http::Method;
+use jiff::{SignedDuration, Timestamp};
 use sonde::simulate::{Character, Distribution, RuntimeFlavor};
 use sonde::transport::{Dialer, Endpoint, ask};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -20,11 +22,18 @@ fn chat(tokens: u32) -> String {
     )
 }
 
-async fn is_loaded(runtime: &Runtime) -> bool {
+/// When the runtime will unload the model; absent: it has.
+async fn stays_until(runtime: &Runtime) -> Option<Timestamp> {
     let loaded = runtime.ask(Method::GET, "/api/ps", "").await;
-    loaded.contains("sim")
+    let loaded: serde_json::Value = serde_json::from_str(&loaded).unwrap();
+    let end = loaded
+        .pointer("/models/0")?
+        .get("expires_at")
+        .and_then(|end| end.as_str());
+    Some(end.unwrap().parse().unwrap())
 }
 
+const WAKE: &str = "wake: true, ";
 const KEEP: Duration = Duration::from_secs(4);
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -36,12 +45,12 @@ fn ollama() -> Character {
     }
 }
 
-fn probing(wake: bool, runtime: &Runtime) -> String {
+fn probing(wake: &str, runtime: &Runtime) -> String {
     format!(
         "
 runtime_metrics: {{interval: 1s}}
 scenarios:
-  - {{name: chat, schedule: '@every 1s', offset: 0s, wake: {wake}, workload: {{kind: fixed, prompt: Hi, output_tokens: 12}}}}
+  - {{name: chat, schedule: '@every 1s', offset: 0s, {wake}workload: {{kind: fixed, prompt: Hi, output_tokens: 12}}}}
 targets:
   - {{name: t, runtime: ollama, url: '{}', model: sim}}
 ",
@@ -49,11 +58,27 @@ targets:
     )
 }
 
-/// How long after somebody's use the model stays, probed every second; and what became of the ticks.
-async fn stays(wake: bool) -> (Duration, Daemon, Runtime) {
+/// How long after somebody's use the model stays, probed every second, and every end of its stay that the
+/// runtime named meanwhile.
+struct Stay {
+    time: Duration,
+    ends: BTreeSet<Timestamp>,
+    daemon: Daemon,
+    runtime: Runtime,
+}
+
+impl Stay {
+    /// From the first end that the runtime named to the last. It computes each anew, from two clocks.
+    fn put_off(&self) -> SignedDuration {
+        let (first, last) = (self.ends.first(), self.ends.last());
+        last.unwrap().duration_since(*first.unwrap())
+    }
+}
+
+async fn stays(wake: &str) -> Stay {
     let runtime = simulate(ollama()).await;
     let daemon = Daemon::start(&probing(wake, &runtime)).await;
-    if !wake {
+    if wake != WAKE {
         eventually(
             "a tick is skipped while the model is not loaded",
             async || {
@@ -62,22 +87,48 @@ async fn stays(wake: bool) -> (Duration, Daemon, Runtime) {
             },
         )
         .await;
-        assert!(!is_loaded(&runtime).await, "a probe has loaded the model");
+        let loaded = stays_until(&runtime).await;
+        assert_eq!(loaded, None, "a probe has loaded the model");
     }
     runtime
         .ask(Method::POST, "/api/generate", &generate())
         .await;
     let used = Instant::now();
     let limit = used + 3 * KEEP;
-    while is_loaded(&runtime).await && Instant::now() < limit {
+    let mut ends = BTreeSet::new();
+    while let Some(end) = stays_until(&runtime).await
+        && Instant::now() < limit
+    {
+        ends.insert(end);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    (used.elapsed(), daemon, runtime)
+    Stay {
+        time: used.elapsed(),
+        ends,
+        daemon,
+        runtime,
+    }
 }
 
 #[tokio::test]
-async fn a_probe_neither_loads_a_model_nor_keeps_it_when_nobody_uses_it() {
-    let (stayed, daemon, runtime) = stays(false).await;
+async fn a_probe_neither_loads_a_model_nor_puts_off_its_unloading() {
+    let stay = stays("").await;
+    assert!(
+        stay.put_off() < SignedDuration::from_millis(250),
+        "{:?}",
+        stay.ends
+    );
+    let series = stay.daemon.metrics().await;
+    assert_eq!(sum(&series, "llm_probe_runs_total", &[]), 0.0);
+    let idle = sum(&series, "llm_probe_skipped_total", &["model_idle"]);
+    assert!(idle >= 1.0, "{idle}");
+    stay.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_probe_that_rides_along_neither_loads_a_model_nor_keeps_it_when_nobody_uses_it() {
+    let stay = stays("ride_along: true, ").await;
+    let (stayed, daemon, runtime) = (stay.time, stay.daemon, stay.runtime);
     // One run rides along with the use, within a period of it.
     let longest = KEEP + 2 * PERIOD;
     assert!(stayed >= KEEP - PERIOD && stayed < longest, "{stayed:?}");
@@ -104,9 +155,14 @@ async fn a_probe_neither_loads_a_model_nor_keeps_it_when_nobody_uses_it() {
 
 #[tokio::test]
 async fn a_scenario_that_may_wake_keeps_the_model() {
-    let (stayed, daemon, _runtime) = stays(true).await;
-    assert!(stayed >= 3 * KEEP, "{stayed:?}");
-    daemon.stop().await;
+    let stay = stays(WAKE).await;
+    assert!(stay.time >= 3 * KEEP, "{:?}", stay.time);
+    assert!(
+        stay.put_off() > SignedDuration::from_secs(1),
+        "{:?}",
+        stay.ends
+    );
+    stay.daemon.stop().await;
 }
 
 #[tokio::test]

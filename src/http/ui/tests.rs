@@ -98,10 +98,10 @@ fn failed(labels: &ProbeLabels, seconds_ago: i64, outcome: Outcome, message: &st
 
 fn standing(run: Observation, recent: &str, next_in: i64) -> Standing {
     Standing {
-        skipped: None,
         last: Some(Arc::new(run)),
         recent: recent.chars().map(|c| c == '+').collect(),
         next: Some(now() + SignedDuration::from_secs(next_in)),
+        ..Standing::default()
     }
 }
 
@@ -113,6 +113,7 @@ fn view(probes: Vec<(ProbeLabels, Standing)>) -> StatusView {
         config_ok: true,
         config_error: None,
         probes,
+        slos: Vec::new(),
         pending: Vec::new(),
         simulated: false,
         clocks: ClockStatus {
@@ -228,6 +229,17 @@ fn troubled_view() -> StatusView {
 }
 
 /// The README's picture.
+fn with_slos(mut view: StatusView, bad: usize) -> StatusView {
+    let probes: Vec<_> = view
+        .probes
+        .iter()
+        .enumerate()
+        .map(|(index, (labels, _))| (labels.clone(), if index == 0 { bad } else { 0 }))
+        .collect();
+    view.slos = slos::tests::standings(&probes, now());
+    view
+}
+
 fn typical_view() -> StatusView {
     let mut view = healthy_view();
     let labels = labels("edge-llamacpp", "openai", "Qwen/Qwen3-8B-GGUF", "chat");
@@ -375,9 +387,9 @@ fn pages_for_the_eye() {
     #[expect(clippy::disallowed_methods, reason = "a tool for people")]
     let folder = std::env::var("SONDE_PAGES").unwrap();
     for (name, view) in [
-        ("good", healthy_view()),
-        ("typical", typical_view()),
-        ("troubled", troubled_view()),
+        ("good", with_slos(healthy_view(), 0)),
+        ("typical", with_slos(typical_view(), 3)),
+        ("troubled", with_slos(troubled_view(), 120)),
         ("empty", empty_view()),
         ("crowded", crowded_view()),
     ] {

@@ -31,7 +31,7 @@ impl Bench {
         self.governor.admit(Circumstances {
             scenario: &self.scenario,
             guess,
-            wake: false,
+            wake: Wake::Never,
             state: state.as_ref(),
             now,
             wall: Timestamp::UNIX_EPOCH,
@@ -164,7 +164,7 @@ fn an_old_word_of_the_runtime_holds_nobody_back() {
     let asked = bench.governor.admit(Circumstances {
         scenario: &bench.scenario,
         guess: Expense::default(),
-        wake: false,
+        wake: Wake::Never,
         state: Some(&old),
         now: old.taken + STALE,
         wall: Timestamp::UNIX_EPOCH,

@@ -110,7 +110,7 @@ fn every_target_is_missed_by_its_own_name() {
 fn every_alert_has_its_section_in_the_runbooks() {
     let runbooks = std::fs::read_to_string("docs/runbooks.md").unwrap();
     for alert in [BURN_FAST, BURN_SLOW, DATA_ABSENT] {
-        assert!(runbooks.contains(&format!("\n### {alert}\n")), "{alert}");
+        assert!(runbooks.contains(&format!("\n## {alert}\n")), "{alert}");
     }
 }
 

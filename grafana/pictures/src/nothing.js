@@ -1,0 +1,2 @@
+// Stands for packages that panels do not need.
+export default {};
