@@ -8,6 +8,7 @@ mod gate;
 mod printer;
 mod probe;
 mod request;
+mod rules;
 mod selftest;
 mod serve;
 mod simulate;
@@ -43,6 +44,8 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Check a configuration file, or print its JSON Schema
     Check(check::CheckArgs),
+    /// Print rules for Prometheus: burn-rate alerts for the configured objectives
+    Rules(rules::RulesArgs),
     /// Find out which runtime answers at a URL, and its models
     Detect(detect::DetectArgs),
     /// Judge a runtime for a pipeline: READY, DEGRADED, NOT READY or UNDECIDED as an exit code
@@ -193,6 +196,7 @@ impl Command {
             Self::Demo(args) => args.run(environment).await,
             Self::Probe(args) => args.run(environment).await,
             Self::Check(args) => args.run(environment),
+            Self::Rules(args) => args.run(environment),
             Self::Detect(args) => args.run(environment).await,
             Self::Gate(args) => args.run(environment).await,
             Self::Selftest(args) => args.run().await,

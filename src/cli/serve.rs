@@ -10,6 +10,12 @@ use std::path::{Path, PathBuf};
 /// Read when it exists and neither `--config` nor `--url` is given.
 const DEFAULT_FILE: &str = "sonde.yaml";
 
+/// The file that is read when none is named, where it exists.
+pub(super) fn default_file() -> Option<PathBuf> {
+    let default = Path::new(DEFAULT_FILE);
+    default.exists().then(|| default.to_owned())
+}
+
 #[derive(Args)]
 pub(super) struct ServeArgs {
     /// Configuration file [default: sonde.yaml where it exists]
@@ -70,11 +76,7 @@ impl ServeArgs {
         if self.target.wake {
             overrides.push(("defaults.wake".to_owned(), Value::Bool(true)));
         }
-        let default = Path::new(DEFAULT_FILE);
-        let path = self.config.or_else(|| {
-            let wanted = !by_url && default.exists();
-            wanted.then(|| default.to_owned())
-        });
+        let path = self.config.or_else(|| default_file().filter(|_| !by_url));
         let source = ConfigSource {
             path,
             text: None,

@@ -25,6 +25,7 @@ mod scenario;
 mod schema;
 mod secret;
 mod shape;
+mod shortfall;
 mod source;
 mod target;
 mod trust;

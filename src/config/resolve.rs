@@ -92,6 +92,11 @@ pub(super) fn resolve(raw: RawConfig, context: &mut Context<'_>) -> Settings {
     let targets = target::targets(targets, &scenarios, &defaults, context);
     let objectives = objective::objectives(slos, &scenarios, &targets, context);
     warn_of_waste(&scenarios, &targets, context);
+    let plans: Vec<&TargetPlan> = targets
+        .iter()
+        .filter_map(|target| target.plan.as_ref())
+        .collect();
+    super::shortfall::warn_of_shortfall(&objectives, &plans, context);
     Settings {
         server: resolve_server(server.unwrap_or_default(), context),
         log: resolve_log(log.unwrap_or_default(), context),

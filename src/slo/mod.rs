@@ -1,5 +1,5 @@
-//! Layer 5: objectives, the exact judgement of each run against them and the account of it all, and
-//! regressions at equal load.
+//! Layer 5: objectives, the exact judgement of each run against them and the account of it all,
+//! regressions at equal load, and rules for Prometheus.
 
 mod assessment;
 mod baseline;
@@ -11,6 +11,7 @@ mod interval;
 mod objective;
 pub mod regression;
 mod rolling;
+pub mod rules;
 mod verdict;
 
 pub use assessment::{Assessment, Judged};

@@ -96,6 +96,41 @@ fn no_objective_does_for_a_probe_that_hardly_runs() {
     assert_eq!(short.objective, None);
 }
 
+/// A line of the table in docs/slos.md.
+fn table_line(interval: Duration, objective: f64) -> String {
+    let policy = BurnPolicy::derive(interval, objective, MONTH);
+    let windows = policy.rules.map(|rule| {
+        format!(
+            "{}, {}",
+            format_duration(rule.long),
+            format_duration(rule.short)
+        )
+    });
+    let page = &policy.rules[0];
+    let runs = page.long.as_secs_f64() / interval.as_secs_f64();
+    let bad = ((runs * page.threshold(objective)).floor() + 1.0).max(f64::from(LEAST_BAD));
+    let budget = MONTH.as_secs_f64() * (1.0 - objective) / interval.as_secs_f64();
+    format!(
+        "| {} | {} % | {} | {bad} | {} | {:.1} % |",
+        format_duration(interval),
+        (objective * 1e6).round() / 1e4,
+        windows.join(" | "),
+        format_duration(interval.mul_f64(bad - 1.0)),
+        bad / budget * 100.0,
+    )
+}
+
+#[test]
+fn the_table_in_the_documents_is_what_is_derived() {
+    let document = std::fs::read_to_string("docs/slos.md").unwrap();
+    for interval in [15, 60, 300] {
+        for objective in [0.99, 0.995, 0.999] {
+            let line = table_line(seconds(interval), objective);
+            assert!(document.contains(&line), "docs/slos.md lacks\n{line}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn every_policy_keeps_its_promises(
