@@ -193,9 +193,9 @@ fn burn_description(cadence: &Cadence<'_>, rules: &[&BurnRule]) -> String {
     let least = rules.first().map_or(0, |rule| rule.least_bad);
     format!(
         "{{{{ $value | humanizePercentage }}}} of the judged runs of {{{{ $labels.target }}}} / {{{{ $labels.scenario }}}} \
-         were bad; {name} allows {allowed} over {window}. Of that budget \
-         {{{{ with printf \"{BUDGET_NAME}{{slo=%q,target=%q,scenario=%q}}\" $labels.slo $labels.target $labels.scenario | query }}}}\
-         {{{{ (first .).Value | humanizePercentage }}}}{{{{ else }}}}an unknown part{{{{ end }}}} is left. \
+         were bad; {name} allows {allowed} over {window}. \
+         {{{{ with printf \"100 - 100 * {BUDGET_NAME}{{slo=%q,target=%q,scenario=%q}}\" $labels.slo $labels.target $labels.scenario | query }}}}\
+         {{{{ (first .).Value | printf \"%.0f%%\" }}}}{{{{ else }}}}An unknown part{{{{ end }}}} of that budget is spent. \
          Fires {thresholds}, with at least {least} bad ones.",
         allowed = percent(1.0 - objective),
         window = format_duration(*window),
