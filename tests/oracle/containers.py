@@ -61,9 +61,27 @@ def with_containers():
         print(reason, file=sys.stderr)
         sys.exit(3)
     os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+    reason = refusal()
+    if reason:
+        print(f"this machine does not let containers run: {reason}", file=sys.stderr)
+        sys.exit(3)
     lock = open(Path(tempfile.gettempdir()) / "sonde-containers.lock", "w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+def refusal():
+    """Why containers cannot run here, or None: they need namespaces of their own, and file systems laid over each other."""
+    with tempfile.TemporaryDirectory() as folder:
+        overlay = "mount -t tmpfs tmpfs . && mkdir lower upper work merged && " \
+                  "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged"
+        command = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "sh", "-c", f'cd "$0" && {overlay}', folder]
+        try:
+            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        except OSError as error:
+            return str(error)
+    lines = result.stdout.strip().splitlines()
+    return (lines or [f"unshare ended with {result.returncode}"])[-1] if result.returncode else None
 
 
 def run(*command, check=True, **options):
