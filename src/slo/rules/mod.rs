@@ -1,5 +1,5 @@
 //! Rules for Prometheus, made from the objectives: recorded shares of bad runs, alerts on burn rates
-//! and on missing data. Pure; see [`crate::slo::burn`] for the windows.
+//! and on missing data. Pure; see [`super::BurnPolicy`] for the windows.
 //!
 //! Only what Google Managed Prometheus accepts too is used: no `keep_firing_for`, no labels, limits or
 //! offsets of groups, intervals of whole seconds.
