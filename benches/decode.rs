@@ -13,8 +13,11 @@
 #[path = "canned/sse.rs"]
 mod sse;
 
+use aws_smithy_eventstream::frame::write_message_to;
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sonde::runtime::{Operation, Runtime, find};
+use sonde::wire::Framing;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -34,6 +37,28 @@ fn ndjson(tokens: usize) -> Vec<Vec<u8>> {
     lines.chain([last.into_bytes()]).collect()
 }
 
+/// An answer as Bedrock's `ConverseStream` frames it, without what comes before and behind the text.
+fn event_stream(tokens: usize) -> Vec<Vec<u8>> {
+    let words = sse::TOKENS.iter().cycle().take(tokens);
+    let messages = words.map(|token| {
+        let payload =
+            format!(r#"{{"contentBlockIndex":0,"delta":{{"text":"{token}"}},"p":"abcdefghijkl"}}"#);
+        let message = [
+            (":event-type", "contentBlockDelta"),
+            (":content-type", "application/json"),
+            (":message-type", "event"),
+        ]
+        .into_iter()
+        .fold(Message::new(payload), |message, (name, value)| {
+            message.add_header(Header::new(name, HeaderValue::String(value.into())))
+        });
+        let mut bytes = Vec::new();
+        write_message_to(&message, &mut bytes).unwrap();
+        bytes
+    });
+    messages.collect()
+}
+
 /// Feeds an answer to a fresh decoder and interpreter, and counts the frames with text.
 fn deltas(dialect: &dyn Runtime, pieces: &[Vec<u8>]) -> usize {
     let mut decoder = dialect.framing(true).decoder(FRAME_BYTES);
@@ -49,13 +74,43 @@ fn deltas(dialect: &dyn Runtime, pieces: &[Vec<u8>]) -> usize {
     texts
 }
 
-fn frames(dialect: &dyn Runtime, pieces: &[Vec<u8>]) {
-    let mut decoder = dialect.framing(true).decoder(FRAME_BYTES);
+/// Feeds an answer to a fresh decoder, and counts the frames.
+fn frames(framing: Framing, pieces: &[Vec<u8>]) -> usize {
+    let mut decoder = framing.decoder(FRAME_BYTES);
+    let mut frames = 0;
     for piece in pieces {
         let fed = decoder.feed(black_box(piece), &mut |frame| {
             black_box(frame);
+            frames += 1;
         });
         fed.unwrap();
+    }
+    frames
+}
+
+/// One answer in pieces of three sizes, and what to call them.
+fn in_pieces(answer: &[Vec<u8>]) -> [(Vec<Vec<u8>>, &'static str); 3] {
+    let joined = answer.chunks(16).map(<[_]>::concat);
+    let whole = answer.concat();
+    let cut = whole.chunks(PIECE_BYTES).map(<[_]>::to_vec);
+    [
+        (answer.to_vec(), "by_token"),
+        (joined.collect(), "by_16_tokens"),
+        (cut.collect(), "by_4_KiB"),
+    ]
+}
+
+/// No adapter reads this framing yet, so there is no interpreter to measure.
+fn decode_event_stream(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode/event_stream");
+    for tokens in [64, 500] {
+        group.throughput(Throughput::Elements(tokens as u64));
+        for (pieces, name) in in_pieces(&event_stream(tokens)) {
+            let run = || frames(Framing::EventStream, &pieces);
+            assert_eq!(run(), tokens);
+            let id = BenchmarkId::new(format!("frames/{name}"), tokens);
+            group.bench_function(id, |bencher| bencher.iter(run));
+        }
     }
 }
 
@@ -68,18 +123,12 @@ fn decode(criterion: &mut Criterion) {
                 "sse" => sse::events(tokens),
                 _ => ndjson(tokens),
             };
-            let whole = answer.concat();
-            let joined = answer.chunks(16).map(<[_]>::concat);
-            let cut = whole.chunks(PIECE_BYTES).map(<[_]>::to_vec);
             group.throughput(Throughput::Elements(tokens as u64));
-            for (pieces, name) in [
-                (answer.clone(), "by_token"),
-                (joined.collect(), "by_16_tokens"),
-                (cut.collect(), "by_4_KiB"),
-            ] {
+            let framing = dialect.framing(true);
+            for (pieces, name) in in_pieces(&answer) {
                 assert_eq!(deltas(dialect, &pieces), tokens);
                 let id = BenchmarkId::new(format!("frames/{name}"), tokens);
-                group.bench_function(id, |bencher| bencher.iter(|| frames(dialect, &pieces)));
+                group.bench_function(id, |bencher| bencher.iter(|| frames(framing, &pieces)));
                 let id = BenchmarkId::new(format!("deltas/{name}"), tokens);
                 group.bench_function(id, |bencher| bencher.iter(|| deltas(dialect, &pieces)));
             }
@@ -92,6 +141,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = decode
+    targets = decode, decode_event_stream
 }
 criterion_main!(benches);

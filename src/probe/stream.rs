@@ -8,6 +8,7 @@ use crate::measure::timeline::Timeline;
 use crate::measure::tokens::{TokenCounts, TokenSource, Usage};
 use crate::runtime::Interpreter;
 use crate::transport::Chunk;
+use crate::wire::event_stream::MessageFault;
 use crate::wire::{DecodeError, Decoder, Frame};
 use crate::workload::Tokenizer;
 use std::time::Instant;
@@ -122,7 +123,7 @@ impl Answer {
             reader.on_frame(frame, chunk.position(within), chunk.user);
         });
         self.reader.failed.take().map_or(Ok(()), Err)?;
-        fed.map_err(oversized)
+        fed.map_err(undecodable)
     }
 
     /// The body has ended, as we have `seen` just now.
@@ -133,7 +134,7 @@ impl Answer {
             .decoder
             .finish(&mut |frame| reader.on_frame(frame, position, seen));
         self.reader.failed.take().map_or(Ok(()), Err)?;
-        finished.map_err(oversized)
+        finished.map_err(undecodable)
     }
 
     pub(super) fn is_terminated(&self) -> bool {
@@ -275,6 +276,44 @@ impl Reader {
     }
 }
 
-fn oversized(error: DecodeError) -> Failed {
-    Failed::new(Outcome::Oversized, error.to_string())
+fn undecodable(error: DecodeError) -> Failed {
+    let outcome = match error {
+        DecodeError::Oversized { .. } => Outcome::Oversized,
+        DecodeError::EventStream(error) => match error.fault {
+            MessageFault::Truncated { .. } => Outcome::Truncated,
+            _ => Outcome::Malformed,
+        },
+    };
+    Failed::new(outcome, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::event_stream::{EventStreamError, HeaderFault};
+
+    #[test]
+    fn what_cannot_be_decoded_is_judged_by_its_reason() {
+        let checksum = MessageFault::MessageChecksum {
+            declared: 1,
+            computed: 2,
+        };
+        let header = MessageFault::Header {
+            at: 12,
+            fault: HeaderFault::NotText,
+        };
+        let truncated = MessageFault::Truncated { had: 20 };
+        for (fault, outcome) in [
+            (checksum, Outcome::Malformed),
+            (header, Outcome::Malformed),
+            (truncated, Outcome::Truncated),
+        ] {
+            let error = EventStreamError { at: 7, fault };
+            let failed = undecodable(error.into());
+            assert_eq!(failed.outcome, outcome);
+            assert_eq!(failed.message, error.to_string());
+        }
+        let oversized = undecodable(DecodeError::Oversized { limit: 9 });
+        assert_eq!(oversized.outcome, Outcome::Oversized);
+    }
 }

@@ -161,6 +161,7 @@ impl PartialEq for RuntimeSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::FrameKind;
     use std::collections::HashSet;
 
     #[test]
@@ -212,6 +213,7 @@ mod tests {
                     r#"{"choices":[],"done":1}"#,
                 ] {
                     let frame = Frame {
+                        kind: FrameKind::Event,
                         event: None,
                         data: data.as_bytes(),
                         end: 0,

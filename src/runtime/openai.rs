@@ -293,9 +293,11 @@ fn millis(value: f64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::FrameKind;
 
     fn read(stream: bool, data: &str, check: impl FnOnce(Delta<'_>)) {
         let frame = Frame {
+            kind: FrameKind::Event,
             event: None,
             data: data.as_bytes(),
             end: 0,

@@ -12,6 +12,7 @@ mod request;
 #[cfg(target_os = "linux")]
 mod segments;
 mod settings;
+pub mod sigv4;
 mod socket;
 mod stamps;
 #[cfg(target_os = "linux")]

@@ -1,21 +1,37 @@
 //! Layer 1: sans-IO decoders, from bytes to frames. "Incomplete" is a state and not an error, and
 //! every split of the same bytes gives the same frames.
 
+pub mod event_stream;
 mod lines;
 pub mod ndjson;
 pub mod sse;
+#[cfg(test)]
+mod tests;
 pub mod whole_body;
 
-/// One decoded unit: an SSE event, a JSON line, a whole body. It borrows from the bytes that were
+use event_stream::EventStreamError;
+
+/// One decoded unit: an SSE event, a JSON line, an event-stream message, a whole body. It borrows from the bytes that were
 /// fed, or from the decoder where they came in pieces: decoding a frame allocates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
+    /// What the framing itself says that this is.
+    pub kind: FrameKind,
     /// The event's name, where the framing has names and the peer gave one. Not necessarily UTF-8.
     pub event: Option<&'a [u8]>,
     /// The payload, as sent. Not necessarily UTF-8.
     pub data: &'a [u8],
     /// Offset in the body just behind the frame's last byte.
     pub end: u64,
+}
+
+/// What a framing says of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// Part of the answer, as far as the framing knows. Most framings know no other kind.
+    Event,
+    /// An error that ends the answer, by the name in [`Frame::event`].
+    Fault,
 }
 
 /// Takes frames, in order.
@@ -30,6 +46,9 @@ pub enum DecodeError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The bytes are no event stream, or not as they were sent.
+    #[error(transparent)]
+    EventStream(#[from] EventStreamError),
 }
 
 /// Turns bytes into frames. Feed it everything that arrives, then call `finish` once.
@@ -37,13 +56,13 @@ pub trait Decoder: Send + Sync {
     /// Takes the next bytes and hands on every frame that they complete.
     ///
     /// # Errors
-    /// When a limit is exceeded. The decoder is of no further use then.
+    /// When a limit is exceeded or the framing is broken. The decoder is of no further use then.
     fn feed(&mut self, bytes: &[u8], on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError>;
 
     /// Says that the body has ended, and hands on what the end itself completes.
     ///
     /// # Errors
-    /// When a limit is exceeded.
+    /// When a limit is exceeded, or when the body ends within a frame whose framing tells.
     fn finish(&mut self, on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError>;
 }
 
@@ -54,6 +73,8 @@ pub enum Framing {
     Sse,
     /// One JSON document per line.
     Ndjson,
+    /// `application/vnd.amazon.eventstream`.
+    EventStream,
     /// The body is one frame.
     WholeBody,
 }
@@ -64,6 +85,7 @@ impl Framing {
         match self {
             Self::Sse => Box::new(sse::SseDecoder::new(limit)),
             Self::Ndjson => Box::new(ndjson::NdjsonDecoder::new(limit)),
+            Self::EventStream => Box::new(event_stream::EventStreamDecoder::new(limit)),
             Self::WholeBody => Box::new(whole_body::WholeBodyDecoder::new(limit)),
         }
     }

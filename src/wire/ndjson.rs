@@ -1,7 +1,7 @@
 //! Newline-delimited JSON: one frame per non-blank line.
 
 use super::lines::{LineEnd, LineSplitter};
-use super::{DecodeError, Decoder, Frame, OnFrame};
+use super::{DecodeError, Decoder, Frame, FrameKind, OnFrame};
 
 /// Decodes newline-delimited JSON. Blank lines are none; a last line without an end counts.
 pub struct NdjsonDecoder {
@@ -38,6 +38,7 @@ fn hand_on(line: &[u8], end: u64, on_frame: &mut OnFrame<'_>) {
         return;
     }
     on_frame(Frame {
+        kind: FrameKind::Event,
         event: None,
         data: line,
         end,

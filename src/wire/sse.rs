@@ -4,7 +4,7 @@
 //! blank line that the standard wants. Where all lines are complete, that event still counts.
 
 use super::lines::{Line, LineEnd, LineSplitter, check};
-use super::{DecodeError, Decoder, Frame, OnFrame};
+use super::{DecodeError, Decoder, Frame, FrameKind, OnFrame};
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -121,12 +121,22 @@ impl PendingEvent {
 
     fn dispatch(&mut self, end: u64, held: &mut Option<&[u8]>, on_frame: &mut OnFrame<'_>) {
         let name = self.name.take();
-        let event = name.as_deref();
+        let (kind, event) = (FrameKind::Event, name.as_deref());
         if let Some(data) = held.take() {
-            on_frame(Frame { event, data, end });
+            on_frame(Frame {
+                kind,
+                event,
+                data,
+                end,
+            });
         } else if std::mem::take(&mut self.has_data) {
             let data = &self.data;
-            on_frame(Frame { event, data, end });
+            on_frame(Frame {
+                kind,
+                event,
+                data,
+                end,
+            });
             self.data.clear();
         }
     }
@@ -146,33 +156,8 @@ fn field(line: &[u8]) -> (&[u8], usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::wire::Framing;
-    use proptest::prelude::*;
-
-    /// Name, data and end of each frame.
-    type Owned = (Option<Vec<u8>>, Vec<u8>, u64);
-
-    fn decode(framing: Framing, parts: &[&[u8]]) -> Result<Vec<Owned>, DecodeError> {
-        let mut decoder = framing.decoder(4096);
-        let mut frames = Vec::new();
-        let mut keep = |frame: Frame<'_>| {
-            let event = frame.event.map(<[u8]>::to_vec);
-            frames.push((event, frame.data.to_vec(), frame.end));
-        };
-        for part in parts {
-            decoder.feed(part, &mut keep)?;
-        }
-        decoder.finish(&mut keep)?;
-        Ok(frames)
-    }
-
-    fn texts(frames: &[Owned]) -> Vec<String> {
-        frames
-            .iter()
-            .map(|(_, data, _)| String::from_utf8_lossy(data).into_owned())
-            .collect()
-    }
+    use crate::wire::tests::{decode, texts};
 
     #[test]
     fn events_follow_the_standard() {
@@ -185,52 +170,5 @@ mod tests {
     fn an_event_cut_in_the_middle_of_a_line_is_none() {
         let frames = decode(Framing::Sse, &[b"data: one\n\ndata: tw"]).unwrap();
         assert_eq!(texts(&frames), ["one"]);
-    }
-
-    #[test]
-    fn a_last_json_line_needs_no_line_end() {
-        let frames = decode(Framing::Ndjson, &[b"{\"a\":1}\r\n\n{\"b\":2}"]).unwrap();
-        assert_eq!(texts(&frames), ["{\"a\":1}", "{\"b\":2}"]);
-        assert_eq!(frames.iter().map(|f| f.2).collect::<Vec<_>>(), [9, 17]);
-    }
-
-    #[test]
-    fn a_line_beyond_the_limit_is_an_error_and_not_memory() {
-        for framing in [Framing::Sse, Framing::Ndjson, Framing::WholeBody] {
-            let long = vec![b'x'; 5000];
-            let error = decode(framing, &[&long]).unwrap_err();
-            assert_eq!(error, DecodeError::Oversized { limit: 4096 });
-        }
-    }
-
-    fn split(bytes: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
-        cuts.extend([0, bytes.len()]);
-        cuts.sort_unstable();
-        cuts.windows(2)
-            .map(|pair| bytes[pair[0]..pair[1]].to_vec())
-            .collect()
-    }
-
-    proptest! {
-        #[test]
-        fn any_split_gives_the_same_frames(
-            text in "(data: [a-zé\r\n]{0,6}|event: x|: ping|\r\n|\n|\r|\n\n|\\{\\}){0,30}",
-            cuts in proptest::collection::vec(0usize..10_000, 0..12),
-        ) {
-            for framing in [Framing::Sse, Framing::Ndjson, Framing::WholeBody] {
-                let whole = decode(framing, &[text.as_bytes()]);
-                let parts = split(text.as_bytes(), &cuts);
-                let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-                prop_assert_eq!(&decode(framing, &parts), &whole);
-            }
-        }
-
-        #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-            for framing in [Framing::Sse, Framing::Ndjson, Framing::WholeBody] {
-                let _ = decode(framing, &[&bytes]);
-            }
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! A body that is one answer: nothing is known before its end.
 
-use super::{DecodeError, Decoder, Frame, OnFrame, lines};
+use super::{DecodeError, Decoder, Frame, FrameKind, OnFrame, lines};
 
 /// Collects the body into a single frame.
 pub struct WholeBodyDecoder {
@@ -28,6 +28,7 @@ impl Decoder for WholeBodyDecoder {
     fn finish(&mut self, on_frame: &mut OnFrame<'_>) -> Result<(), DecodeError> {
         if !self.body.is_empty() {
             on_frame(Frame {
+                kind: FrameKind::Event,
                 event: None,
                 data: &self.body,
                 end: self.body.len() as u64,
