@@ -179,3 +179,37 @@ pub async fn ask(
         .await
         .unwrap_or(Err(AskError::Timeout(limit)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::transport::SecretSource;
+
+    #[tokio::test]
+    async fn a_key_travels_in_one_header_and_never_in_the_url() {
+        let mut endpoint = Endpoint::parse("https://llm.example/team").unwrap();
+        endpoint.auth = Auth::Bearer(SecretSource::Value(Secret::new("hunter2".to_owned())));
+        for (key_header, name, value) in [
+            (None, "authorization", "Bearer hunter2"),
+            (
+                Some(HeaderName::from_static("x-api-key")),
+                "x-api-key",
+                "hunter2",
+            ),
+        ] {
+            let parts = RequestParts {
+                key_header,
+                ..RequestParts::bare(Method::POST, "/v1beta/models/m:generate?alt=sse")
+            };
+            let request = build_request(&endpoint, parts).await.unwrap();
+            let target = "/team/v1beta/models/m:generate?alt=sse";
+            assert_eq!(request.uri().to_string(), target);
+            let headers = request.headers().iter();
+            let telling: Vec<_> = headers.filter(|(_, value)| value.is_sensitive()).collect();
+            assert_eq!(telling.len(), 1, "{telling:?}");
+            assert_eq!(telling[0].0, name);
+            assert_eq!(telling[0].1, value);
+        }
+    }
+}
