@@ -11,7 +11,8 @@ use super::refusal::{Refusal, Surface};
 use super::script::{Dialect, Framing, Position};
 use super::vocabulary::Prompt;
 
-const MODELS: &str = "/v1beta/models/";
+/// Both versions of the API are in use, and alike in all that matters here.
+const MODELS: [&str; 2] = ["/v1beta/models/", "/v1/models/"];
 
 /// The two generation endpoints. Their paths hold the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,9 @@ pub(super) enum Endpoint {
 impl Endpoint {
     /// The endpoint and the model of a path, if it is one of theirs.
     pub(super) fn of(path: &str) -> Option<(Self, String)> {
-        let (model, method) = path.strip_prefix(MODELS)?.split_once(':')?;
+        let mut known = MODELS.iter();
+        let call = known.find_map(|models| path.strip_prefix(models))?;
+        let (model, method) = call.split_once(':')?;
         let endpoint = match method {
             "generateContent" => Self::Whole,
             "streamGenerateContent" => Self::Stream,
@@ -62,6 +65,8 @@ struct GenerationConfig {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ThinkingConfig {
+    /// Google's own client spells it as its protocol buffers do.
+    #[serde(alias = "thinking_budget")]
     thinking_budget: Option<i64>,
 }
 
@@ -213,6 +218,8 @@ mod tests {
         let streamed = of("m:streamGenerateContent");
         assert_eq!(streamed, Some((Endpoint::Stream, "m".to_owned())));
         assert_eq!(of("m:countTokens"), None);
-        assert_eq!(Endpoint::of("/v1/models/m:generateContent"), None);
+        let stable = Endpoint::of("/v1/models/m:generateContent");
+        assert_eq!(stable, Some((Endpoint::Whole, "m".to_owned())));
+        assert_eq!(Endpoint::of("/v1/models/m"), None);
     }
 }
