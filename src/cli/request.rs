@@ -7,7 +7,7 @@ use crate::probe::{
     Timeouts,
 };
 use crate::runtime::detect::{DetectError, detect};
-use crate::runtime::{Generation, Operation, RuntimeSpec, find};
+use crate::runtime::{Generation, Operation, RuntimeSpec, find, of_host};
 use crate::transport::{Dialer, Endpoint};
 use crate::workload::{CachePolicy, WorkloadSettings};
 use clap::Args;
@@ -122,7 +122,7 @@ impl RequestArgs {
         });
         Ok(TargetSettings {
             name: Arc::from(endpoint.authority()),
-            runtime: runtime.transpose()?,
+            runtime: runtime.transpose()?.or_else(|| of_host(&endpoint.host)),
             endpoint,
             model: self.model.as_deref().map(Arc::from),
             labels: BTreeMap::new(),

@@ -64,7 +64,7 @@ pub(super) struct SimulateArgs {
     /// What goes wrong: by rate (5xx:0.01,stall:0.005) or in order (script:ok,5xx,ok,stall)
     #[arg(long, value_parser = parsed::<FaultPlan>, value_name = "PLAN")]
     faults: Option<FaultPlan>,
-    /// Want this bearer token
+    /// Want this bearer token, or API key where the API has a header for it
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
     /// Equal seeds give equal answers

@@ -20,11 +20,12 @@ const OWN_HEADERS: [&str; 6] = [
 ];
 
 /// Headers whose values are secret by their nature.
-const SECRET_HEADERS: [&str; 6] = [
+const SECRET_HEADERS: [&str; 7] = [
     "authorization",
     "proxy-authorization",
     "cookie",
     "x-api-key",
+    "x-goog-api-key",
     "api-key",
     "x-auth-token",
 ];

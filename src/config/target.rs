@@ -15,13 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Ends of URLs that the adapters add themselves.
-const API_PATHS: [&str; 6] = [
+const API_PATHS: [&str; 8] = [
     "/v1",
     "/v1/chat/completions",
     "/v1/completions",
     "/api/chat",
     "/api/generate",
     "/v1/models",
+    "/v1/messages",
+    "/v1beta",
 ];
 
 /// A target that the file names, whether or not it can be used.
@@ -97,7 +99,9 @@ fn target(
     if endpoint.is_some() || !name.is_empty() {
         context.check_name(&format!("{place}.name"), &name, taken);
     }
-    let runtime = runtime_setting(place, runtime.as_deref(), context);
+    let host = endpoint.as_ref().map(|endpoint| endpoint.host.as_str());
+    let runtime = runtime_setting(place, runtime.as_deref(), host, context);
+    check_model_is_named(place, runtime, model.as_deref(), context);
     if model
         .as_deref()
         .is_some_and(|model| model.trim().is_empty())
@@ -270,13 +274,30 @@ pub(super) fn parse_url(
     None
 }
 
-/// `None` is `auto`.
+/// Whoever keeps keys in a header of its own is not asked what it is, nor which models it has.
+fn check_model_is_named(
+    place: &str,
+    runtime: Option<&RuntimeSpec>,
+    model: Option<&str>,
+    context: &mut Context<'_>,
+) {
+    let hosted = runtime.filter(|runtime| runtime.adapter.key_header().is_some());
+    if let (Some(runtime), None) = (hosted, model) {
+        let rule = format!("is required where the runtime is `{}`", runtime.name);
+        context.refuse(&format!("{place}.model"), rule, "name the model to ask");
+    }
+}
+
+/// `None` is `auto`: nothing is known but by asking.
 fn runtime_setting(
     place: &str,
     name: Option<&str>,
+    host: Option<&str>,
     context: &mut Context<'_>,
 ) -> Option<&'static RuntimeSpec> {
-    let name = name.filter(|name| *name != "auto")?;
+    let Some(name) = name.filter(|name| *name != "auto") else {
+        return host.and_then(runtime::of_host);
+    };
     let found = runtime::find(name);
     if found.is_none() {
         let names = ["auto"]

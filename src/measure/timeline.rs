@@ -12,7 +12,8 @@ pub struct Timeline {
     first_visible: Option<u64>,
     tokens: Vec<Token>,
     last_seen: Option<Instant>,
-    reported_output: Option<u64>,
+    /// The runtime's running counts: of the answer, and of its reasoning where that is counted apart.
+    reported: (Option<u64>, Option<u64>),
 }
 
 /// A frame with text.
@@ -50,10 +51,17 @@ impl Timeline {
             text.as_deref().is_some_and(|text| !text.is_empty())
         };
         let visible = says(&delta.visible);
-        let reported = delta.usage.and_then(|usage| usage.output);
+        let usage = delta.usage.unwrap_or_default();
+        let hidden = usage.reasoning.unwrap_or(0);
+        let answer = usage.output.map(|all| all.saturating_sub(hidden));
         if visible || says(&delta.reasoning) {
-            let before = self.reported_output.unwrap_or(0);
-            let weight = reported.map_or(1, |now| now.saturating_sub(before).clamp(1, 65_536));
+            // Reasoning that is counted but not sent arrives in no frame.
+            let (now, before) = match (visible, usage.reasoning) {
+                (false, Some(hidden)) => (Some(hidden), self.reported.1),
+                _ => (answer, self.reported.0),
+            };
+            let before = before.unwrap_or(0);
+            let weight = now.map_or(1, |now| now.saturating_sub(before).clamp(1, 65_536));
             self.tokens.push(Token {
                 position,
                 weight: weight as u32,
@@ -63,7 +71,8 @@ impl Timeline {
         if visible {
             self.first_visible.get_or_insert(position);
         }
-        self.reported_output = reported.or(self.reported_output);
+        self.reported.0 = answer.or(self.reported.0);
+        self.reported.1 = usage.reasoning.or(self.reported.1);
     }
 
     /// When the latest read with a token returned: what deadlines go by while the stream runs.
@@ -179,6 +188,32 @@ mod tests {
         };
         let (_, moments) = moments([(1, 4), (2, 8), (3, 9)].map(counted));
         assert_eq!(moments.tokens_per_arrival, [4, 4, 1]);
+    }
+
+    #[test]
+    fn reasoning_that_is_counted_but_not_sent_is_in_no_arrival() {
+        let counted = |(ms, shown, output, reasoning)| {
+            let usage = Usage {
+                output: Some(output),
+                reasoning: Some(reasoning),
+                ..Usage::default()
+            };
+            let delta = Delta {
+                usage: Some(usage),
+                ..match shown {
+                    true => text("words"),
+                    false => Delta {
+                        reasoning: Some("hm".into()),
+                        ..Delta::default()
+                    },
+                }
+            };
+            (ms, delta)
+        };
+        let hidden = [(1, true, 96, 94), (2, true, 99, 94)].map(counted);
+        assert_eq!(moments(hidden).1.tokens_per_arrival, [2, 3]);
+        let sent = [(1, false, 5, 5), (2, false, 9, 9), (3, true, 12, 9)].map(counted);
+        assert_eq!(moments(sent).1.tokens_per_arrival, [5, 4, 3]);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::verdict::{before_head, outcome_of, within_body};
 use crate::resource::ProcessLook;
 use crate::runtime::{EncodeInput, EncodedRequest, head_timings};
 use crate::transport::{
-    Connection, DialError, DialPhases, PROBE_HEADER, ResponseHead, Traffic, build_request,
+    Connection, DialError, DialPhases, PROBE_HEADER, RequestParts, ResponseHead, Traffic,
+    build_request,
 };
 use crate::wire::Framing;
 use crate::workload::Prompt;
@@ -173,7 +174,16 @@ impl<'a> Run<'a> {
             headers.push((PROBE_HEADER, value));
         }
         let endpoint = &target.settings.endpoint;
-        let built = build_request(endpoint, Method::POST, path, &headers, body);
+        let built = build_request(
+            endpoint,
+            RequestParts {
+                method: Method::POST,
+                path: &path,
+                headers: &headers,
+                key_header: target.runtime.adapter.key_header(),
+                body,
+            },
+        );
         // A secret on a mount that hangs is no reason to hang.
         match tokio::time::timeout(scenario.timeouts.connect, built).await {
             Ok(Ok(request)) => Ok(request),

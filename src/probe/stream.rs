@@ -134,7 +134,12 @@ impl Answer {
             .decoder
             .finish(&mut |frame| reader.on_frame(frame, position, seen));
         self.reader.failed.take().map_or(Ok(()), Err)?;
-        finished.map_err(undecodable)
+        finished.map_err(undecodable)?;
+        let reader = &mut self.reader;
+        if reader.terminated.is_none() && reader.interpreter.ends_with_body() {
+            reader.terminated = Some(position);
+        }
+        Ok(())
     }
 
     pub(super) fn is_terminated(&self) -> bool {

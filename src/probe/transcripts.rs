@@ -67,8 +67,9 @@ fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u
     }
 }
 
-/// Complete streams of real runtimes.
-const STREAMS: [(&str, &str); 9] = [
+/// Complete streams: of real runtimes, and, where nobody answers without a key, in the form that the
+/// documentation and the clients of an API have.
+const STREAMS: [(&str, &str); 16] = [
     ("ollama-chat.ndjson", "ollama"),
     ("ollama-generate.ndjson", "ollama"),
     ("ollama-chat-stop.ndjson", "ollama"),
@@ -78,10 +79,17 @@ const STREAMS: [(&str, &str); 9] = [
     ("ollama-openai-completions.sse", "openai"),
     ("llamacpp-chat.sse", "llamacpp"),
     ("llamacpp-completions.sse", "llamacpp"),
+    ("ollama-anthropic-messages.sse", "anthropic"),
+    ("anthropic-text.sse", "anthropic"),
+    ("anthropic-tool-call.sse", "anthropic"),
+    ("anthropic-thinking.sse", "anthropic"),
+    ("gemini-text.sse", "gemini"),
+    ("gemini-tool-call.sse", "gemini"),
+    ("gemini-thoughts.sse", "gemini"),
 ];
 
 #[test]
-fn every_real_stream_is_a_success_with_its_tokens() {
+fn every_complete_stream_is_a_success_with_its_tokens() {
     for (name, runtime) in STREAMS {
         let bytes = transcript(name);
         let judged = judge(runtime, true, [bytes.as_slice()]);
@@ -155,7 +163,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4000), stream in any::<bool>()) {
-        for runtime in ["openai", "ollama"] {
+        for runtime in ["openai", "ollama", "anthropic", "gemini"] {
             judge(runtime, stream, bytes.chunks(100));
         }
     }
@@ -197,4 +205,139 @@ fn an_error_in_a_field_of_its_own_is_read() {
     let failed = judged.verdict.unwrap_err();
     assert_eq!(failed.outcome, Outcome::InBandError);
     assert_eq!(failed.message, "out of memory");
+}
+
+#[test]
+fn each_api_has_its_own_ways_to_fail_inside_a_stream() {
+    for (name, runtime, outcome, message) in [
+        (
+            "anthropic-overloaded.sse",
+            "anthropic",
+            Outcome::InBandError,
+            "overloaded_error: Overloaded",
+        ),
+        (
+            "anthropic-truncated.sse",
+            "anthropic",
+            Outcome::Truncated,
+            "without its terminator",
+        ),
+        (
+            "anthropic-refusal.sse",
+            "anthropic",
+            Outcome::Empty,
+            "counts 5 tokens, but sent no text",
+        ),
+        (
+            "gemini-unavailable.sse",
+            "gemini",
+            Outcome::InBandError,
+            "UNAVAILABLE: The model is overloaded.",
+        ),
+        (
+            "gemini-truncated.sse",
+            "gemini",
+            Outcome::Truncated,
+            "without its terminator",
+        ),
+        (
+            "gemini-thoughts-only.sse",
+            "gemini",
+            Outcome::BudgetExhausted,
+            "raise `output_tokens`",
+        ),
+        (
+            "gemini-blocked.sse",
+            "gemini",
+            Outcome::Empty,
+            "has no token",
+        ),
+    ] {
+        let bytes = transcript(name);
+        for size in [1, bytes.len()] {
+            let failed = judge(runtime, true, bytes.chunks(size)).verdict;
+            let failed = failed.unwrap_err();
+            assert_eq!(failed.outcome, outcome, "{name}");
+            assert!(failed.message.contains(message), "{name}: {failed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_before_the_stream_tells_why() {
+    for (name, runtime, message) in [
+        (
+            "anthropic-overloaded.529.json",
+            "anthropic",
+            "overloaded_error: Overloaded",
+        ),
+        (
+            "anthropic-rate-limit.429.json",
+            "anthropic",
+            "rate_limit_error: This request would exceed",
+        ),
+        (
+            "anthropic-key.401.json",
+            "anthropic",
+            "authentication_error: invalid x-api-key",
+        ),
+        ("gemini-quota.429.json", "gemini", "You exceeded your"),
+        ("gemini-key.400.json", "gemini", "API key not valid."),
+    ] {
+        let adapter = find(runtime).unwrap().adapter;
+        let said = adapter.error_message(&transcript(name)).unwrap();
+        assert!(said.starts_with(message), "{name}: {said}");
+    }
+}
+
+#[test]
+fn usage_is_read_in_the_terms_of_each_api() {
+    for (name, runtime, stream, wanted) in [
+        // Input, output, cached, reasoning.
+        (
+            "anthropic-text.sse",
+            "anthropic",
+            true,
+            (1225, 12, Some(1200), None),
+        ),
+        (
+            "anthropic-thinking.sse",
+            "anthropic",
+            true,
+            (1225, 73, Some(1200), Some(62)),
+        ),
+        (
+            "anthropic-whole.json",
+            "anthropic",
+            false,
+            (125, 6, Some(0), None),
+        ),
+        (
+            "ollama-anthropic-messages.sse",
+            "anthropic",
+            true,
+            (51, 64, None, None),
+        ),
+        ("gemini-text.sse", "gemini", true, (9, 101, None, Some(94))),
+        (
+            "gemini-thoughts.sse",
+            "gemini",
+            true,
+            (9, 40, Some(4), Some(38)),
+        ),
+        (
+            "gemini-whole.json",
+            "gemini",
+            false,
+            (9, 23, None, Some(20)),
+        ),
+    ] {
+        let bytes = transcript(name);
+        let judged = judge(runtime, stream, [bytes.as_slice()]);
+        assert_eq!(judged.verdict, Ok(()), "{name}");
+        let usage = judged.tokens.unwrap().usage;
+        let (input, output) = (usage.input.unwrap(), usage.output.unwrap());
+        let found = (input, output, usage.cached, usage.reasoning);
+        assert_eq!(found, wanted, "{name}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
+mod anthropic;
 pub mod detect;
+mod gemini;
 mod head_timings;
 mod ollama;
 mod openai;
@@ -14,12 +16,13 @@ use crate::workload::Prompt;
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Which operation of the dialect is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// Messages in, message out: `/v1/chat/completions`, `/api/chat`.
+    /// Messages in, message out: `/v1/chat/completions`, `/api/chat`, `/v1/messages`.
     #[default]
     Chat,
     /// Text in, text out: `/v1/completions`, `/api/generate`.
@@ -55,8 +58,8 @@ pub struct EncodeInput<'a> {
 /// A request, but for what the transport adds (host, authentication, our marks).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedRequest {
-    /// Path behind the endpoint's prefix, with its slash.
-    pub path: &'static str,
+    /// Path behind the endpoint's prefix, with its slash, and the query if there is one.
+    pub path: Cow<'static, str>,
     /// Headers of the dialect.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The body.
@@ -67,6 +70,11 @@ pub struct EncodedRequest {
 pub trait Runtime: Send + Sync {
     /// Writes the request.
     fn encode(&self, input: EncodeInput<'_>) -> EncodedRequest;
+
+    /// The header that carries the key; `None` is `Authorization: Bearer`.
+    fn key_header(&self) -> Option<HeaderName> {
+        None
+    }
 
     /// How a successful body is cut into frames.
     fn framing(&self, stream: bool) -> Framing;
@@ -89,6 +97,12 @@ pub trait Runtime: Send + Sync {
 pub trait Interpreter: Send + Sync {
     /// What the frame means. Anything not understood is a fault in the delta, never a panic.
     fn on_frame<'a>(&mut self, frame: Frame<'a>) -> Delta<'a>;
+
+    /// Whether the proper end of the body, after the frames so far, is the dialect's last word: for
+    /// dialects that have no terminator of their own.
+    fn ends_with_body(&self) -> bool {
+        false
+    }
 }
 
 /// A runtime that a configuration can name.
@@ -138,11 +152,34 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
         summary: "LlamaEdge (WASM), by its OpenAI-compatible API",
         adapter: &openai::OpenAi,
     },
+    RuntimeSpec {
+        name: "anthropic",
+        summary: "the Anthropic Messages API, server-sent events; the key travels as `x-api-key`",
+        adapter: &anthropic::Anthropic,
+    },
+    RuntimeSpec {
+        name: "gemini",
+        summary: "the Gemini API, server-sent events; the key travels as `x-goog-api-key`",
+        adapter: &gemini::Gemini,
+    },
+];
+
+/// Hosts that speak one dialect only, and answer nothing to whoever has no key.
+const HOSTS: &[(&str, &str)] = &[
+    ("api.anthropic.com", "anthropic"),
+    ("generativelanguage.googleapis.com", "gemini"),
 ];
 
 /// Finds a runtime by its name.
 pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
     RUNTIMES.iter().find(|spec| spec.name == name)
+}
+
+/// The runtime of a host that is known by its name. All others have to be asked.
+pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
+    let mut known = HOSTS.iter();
+    let (_, name) = known.find(|(known, _)| known.eq_ignore_ascii_case(host))?;
+    find(name)
 }
 
 impl std::fmt::Debug for RuntimeSpec {
@@ -195,8 +232,13 @@ mod tests {
                 });
                 assert!(request.path.starts_with('/'), "{}", spec.name);
                 let body: Value = serde_json::from_slice(&request.body).unwrap();
-                assert_eq!(body["model"], "a/model:1b", "{}", spec.name);
-                assert_eq!(body["stream"], stream, "{}", spec.name);
+                // Gemini names both in the path.
+                let in_path = request.path.contains("/a%2Fmodel%3A1b:");
+                let model = body["model"] == "a/model:1b" || in_path;
+                assert!(model, "{}", spec.name);
+                let streams = body["stream"] == stream
+                    || in_path && request.path.contains("alt=sse") == stream;
+                assert!(streams, "{}", spec.name);
                 assert_eq!(body["seed"], 1, "{}", spec.name);
                 let text = body.to_string();
                 assert!(
@@ -222,5 +264,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_host_is_known_by_its_whole_name_only() {
+        for (host, name) in HOSTS {
+            assert_eq!(of_host(host).unwrap().name, *name);
+            assert_eq!(of_host(&format!("my-{host}")), None);
+        }
+        assert_eq!(of_host("API.Anthropic.com").unwrap().name, "anthropic");
     }
 }

@@ -48,8 +48,8 @@ impl Runtime for Ollama {
         }
         EncodedRequest {
             path: match input.operation {
-                Operation::Chat => "/api/chat",
-                Operation::Completion => "/api/generate",
+                Operation::Chat => "/api/chat".into(),
+                Operation::Completion => "/api/generate".into(),
             },
             headers: Vec::new(),
             body: body.to_string().into(),

@@ -40,8 +40,8 @@ impl Runtime for OpenAi {
         };
         EncodedRequest {
             path: match input.operation {
-                Operation::Chat => "/v1/chat/completions",
-                Operation::Completion => "/v1/completions",
+                Operation::Chat => "/v1/chat/completions".into(),
+                Operation::Completion => "/v1/completions".into(),
             },
             headers: vec![(ACCEPT, accept)],
             body: body.to_string().into(),

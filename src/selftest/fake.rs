@@ -3,8 +3,9 @@
 
 use super::{SelftestError, Settings};
 use crate::simulate::{RequestLog, parse_requests};
-use crate::transport::{Clocks, DialPhases, Dialer, Endpoint, TlsSettings, build_request};
-use bytes::Bytes;
+use crate::transport::{
+    Clocks, DialPhases, Dialer, Endpoint, RequestParts, TlsSettings, build_request,
+};
 use http::Method;
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ impl Fake {
     }
 
     async fn ask(&self, method: Method) -> Result<Vec<u8>, SelftestError> {
-        let request = build_request(&self.endpoint, method, LOG, &[], Bytes::new()).await?;
+        let request = build_request(&self.endpoint, RequestParts::bare(method, LOG)).await?;
         let (clocks, mut phases) = (Clocks::plain(), DialPhases::default());
         let dial = self.dialer.dial(&self.endpoint, &clocks, &mut phases);
         let mut connection = dial.await?;

@@ -79,7 +79,7 @@ pub struct Character {
     pub flavor: RuntimeFlavor,
     /// Equal seeds give equal texts, lengths, delays and faults for the nth request.
     pub seed: u64,
-    /// When set, generation endpoints want `Authorization: Bearer` with it.
+    /// When set, generation endpoints want `Authorization: Bearer` with it, or the API's own header.
     pub api_key: Option<String>,
     /// From the start of work on a request to its first token, without load and per-token prefill.
     pub ttft: Distribution<Duration>,

@@ -4,8 +4,7 @@ use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, SERVER};
+use http::header::{AUTHORIZATION, RETRY_AFTER, SERVER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -21,13 +20,14 @@ use super::generation::Wanted;
 use super::log::RequestLog;
 use super::pacer::Alarm;
 use super::refusal::{Refusal, Surface};
+use super::reply::{json, plain, response, text, with_status};
 use super::route::{Endpoint, Miss, resolve};
 use super::script::{Dialect, Framing, Script, Shape};
 use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{inventory, log_lines, metrics, ollama, openai};
+use super::{anthropic, gemini, inventory, log_lines, metrics, ollama, openai};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -112,7 +112,7 @@ impl Exchange {
             Err(miss) => return Ok(self.missing(miss)),
         };
         let surface = endpoint.surface();
-        if endpoint.is_protected() && !self.is_authorized() {
+        if endpoint.is_protected() && !self.is_authorized(surface) {
             let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Invalid API Key");
             return Ok(self.refuse(&refusal, surface));
         }
@@ -123,6 +123,8 @@ impl Exchange {
         let generate = match endpoint {
             Endpoint::OpenAi(kind) => self.read_openai(kind, body),
             Endpoint::Ollama(kind) => self.read_ollama(kind, body),
+            Endpoint::Anthropic => self.read_anthropic(body),
+            Endpoint::Gemini(kind) => self.read_gemini(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -131,12 +133,19 @@ impl Exchange {
         }
     }
 
-    fn is_authorized(&self) -> bool {
+    fn is_authorized(&self, surface: Surface) -> bool {
         let Some(key) = &self.shared.engine.character.api_key else {
             return true;
         };
-        let given = self.header(AUTHORIZATION.as_str());
-        given.and_then(|given| given.strip_prefix("Bearer ")) == Some(key)
+        let given = match (surface, self.flavor()) {
+            (Surface::Anthropic, RuntimeFlavor::All) => self.header("x-api-key"),
+            (Surface::Gemini, _) => self.header("x-goog-api-key"),
+            _ => {
+                let given = self.header(AUTHORIZATION.as_str());
+                given.and_then(|given| given.strip_prefix("Bearer "))
+            }
+        };
+        given == Some(key)
     }
 
     /// The fault that the request asks for; `Some(None)` asks for none, whatever the plan says.
@@ -187,6 +196,48 @@ impl Exchange {
             // Ollama answers with one object when there is nothing to stream.
             stream: request.streams() && wanted.only.is_none(),
             dialect: Box::new(ollama::Ollama { endpoint: kind }),
+        })
+    }
+
+    fn read_anthropic(&self, body: &[u8]) -> Result<Generate, Refusal> {
+        // The runtimes that offer this beside their own API do not insist.
+        let insists = self.flavor() == RuntimeFlavor::All;
+        if insists && self.header("anthropic-version").is_none() {
+            let message = "anthropic-version: header is required";
+            return Err(Refusal::bad_request(message));
+        }
+        let request = anthropic::Request::parse(body)?;
+        let prompt = request.prompt(self.shared.engine.character.template_tokens);
+        Ok(Generate {
+            endpoint: Endpoint::Anthropic,
+            model: self.find_model(&request.model, Surface::Anthropic)?,
+            prompt: self.fitting(prompt)?,
+            wanted: request.wanted(),
+            keep_alive: None,
+            stream: request.stream,
+            dialect: Box::new(anthropic::Anthropic),
+        })
+    }
+
+    fn read_gemini(&self, kind: gemini::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
+        let stream = kind == gemini::Endpoint::Stream;
+        let query = self.parts.uri.query().unwrap_or_default();
+        if stream && !query.split('&').any(|pair| pair == "alt=sse") {
+            let message = "simulated: streams come as server-sent events only; ask for `alt=sse`";
+            return Err(Refusal::bad_request(message));
+        }
+        let request = gemini::Request::parse(body)?;
+        let prompt = request.prompt(self.shared.engine.character.template_tokens);
+        let named = gemini::Endpoint::of(self.parts.uri.path());
+        let (_, model) = named.unwrap_or((kind, String::new()));
+        Ok(Generate {
+            endpoint: Endpoint::Gemini(kind),
+            model: self.find_model(&model, Surface::Gemini)?,
+            prompt: self.fitting(prompt)?,
+            wanted: request.wanted(),
+            keep_alive: None,
+            stream,
+            dialect: Box::new(gemini::Gemini),
         })
     }
 
@@ -257,7 +308,7 @@ impl Exchange {
         let content_type = match (stream, endpoint.surface()) {
             (true, _) => dialect.framing().content_type(),
             (false, Surface::Ollama) => "application/json; charset=utf-8",
-            (false, Surface::OpenAi) => "application/json",
+            (false, _) => "application/json",
         };
         let shape = Shape {
             stream,
@@ -325,9 +376,11 @@ impl Exchange {
                 json(&serde_json::json!({"status": "ok"}))
             }
             Endpoint::OllamaRoot => plain(StatusCode::OK, "Ollama is running"),
-            Endpoint::Health | Endpoint::OpenAi(_) | Endpoint::Ollama(_) => {
-                plain(StatusCode::OK, "")
-            }
+            Endpoint::Health
+            | Endpoint::OpenAi(_)
+            | Endpoint::Ollama(_)
+            | Endpoint::Anthropic
+            | Endpoint::Gemini(_) => plain(StatusCode::OK, ""),
         })
     }
 
@@ -425,37 +478,4 @@ async fn prepared(
         None => pending().await,
     }
     (ScriptedBody::prepared(prepared, delivery), Some(times))
-}
-
-fn response(
-    status: StatusCode,
-    content_type: &'static str,
-    body: AnswerBody,
-) -> Response<AnswerBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(content_type);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-}
-
-fn with_status(status: StatusCode, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
-    *response.status_mut() = status;
-    response
-}
-
-fn text(
-    status: StatusCode,
-    content_type: &'static str,
-    text: impl Into<Bytes>,
-) -> Response<AnswerBody> {
-    response(status, content_type, AnswerBody::Whole(Some(text.into())))
-}
-
-fn json(value: &Value) -> Response<AnswerBody> {
-    text(StatusCode::OK, "application/json", value.to_string())
-}
-
-fn plain(status: StatusCode, words: &'static str) -> Response<AnswerBody> {
-    text(status, "text/plain; charset=utf-8", words)
 }

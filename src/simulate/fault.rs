@@ -51,7 +51,7 @@ pub enum Fault {
     Burst,
     /// Each frame in several writes, cut inside `data:`, inside UTF-8 and before the last byte.
     SplitFrames,
-    /// SSE comments (empty lines in NDJSON) before and between the tokens.
+    /// SSE comments, pings where the API has them (empty lines in NDJSON), before and between the tokens.
     KeepAlive,
     /// A first frame without a token at once, then a long wait.
     EarlyRole,

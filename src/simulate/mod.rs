@@ -10,6 +10,7 @@
 //! in the history by its `x-llm-probe` header. Every response carries `x-simulated: true`.
 
 mod anchor;
+mod anthropic;
 mod arrival;
 mod body;
 mod character;
@@ -17,6 +18,7 @@ mod distribution;
 mod engine;
 mod exchange;
 mod fault;
+mod gemini;
 mod generation;
 mod inventory;
 mod log;
@@ -27,6 +29,7 @@ mod openai;
 mod pacer;
 mod prefix_cache;
 mod refusal;
+mod reply;
 mod residence;
 mod route;
 mod script;

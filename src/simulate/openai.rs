@@ -111,7 +111,7 @@ impl Request {
 }
 
 /// Adds a text, a list of texts or content parts, or a list of token ids.
-fn push_content(prompt: &mut Prompt, content: Option<&Value>) {
+pub(super) fn push_content(prompt: &mut Prompt, content: Option<&Value>) {
     match content {
         Some(Value::String(text)) => prompt.push(text),
         Some(Value::Array(parts)) => {

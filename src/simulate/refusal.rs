@@ -13,6 +13,8 @@ use super::fault::{Fault, FaultTuning};
 pub(super) enum Surface {
     OpenAi,
     Ollama,
+    Anthropic,
+    Gemini,
 }
 
 /// An error answer.
@@ -41,6 +43,8 @@ impl Refusal {
     /// Status 404 for a model.
     pub(super) fn model_not_found(surface: Surface, flavor: RuntimeFlavor, model: &str) -> Self {
         let message = match (surface, flavor) {
+            (Surface::Anthropic, _) => format!("model: {model}"),
+            (Surface::Gemini, _) => format!("models/{model} is not found for API version v1beta"),
             (Surface::Ollama, _) | (_, RuntimeFlavor::Ollama) => {
                 format!("model '{model}' not found")
             }
@@ -73,6 +77,14 @@ impl Refusal {
         let (message, code) = (&self.message, self.status.as_u16());
         match (surface, flavor) {
             (Surface::Ollama, _) => json!({ "error": message }),
+            (Surface::Anthropic, _) => {
+                let error = json!({"type": anthropic_kind(code), "message": message});
+                json!({"type": "error", "error": error, "request_id": null})
+            }
+            (Surface::Gemini, _) => {
+                let status = google_status(code);
+                json!({"error": {"code": code, "message": message, "status": status}})
+            }
             (_, RuntimeFlavor::Ollama) => {
                 let bad_request = self.status == StatusCode::BAD_REQUEST;
                 let kind = if bad_request {
@@ -106,6 +118,30 @@ impl Refusal {
                 json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
             }
         }
+    }
+}
+
+fn anthropic_kind(code: u16) -> &'static str {
+    match code {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        _ => "api_error",
+    }
+}
+
+/// Names of `google.rpc.Code`, as HTTP maps them.
+fn google_status(code: u16) -> &'static str {
+    match code {
+        400 | 413 => "INVALID_ARGUMENT",
+        401 => "UNAUTHENTICATED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        503 => "UNAVAILABLE",
+        _ => "INTERNAL",
     }
 }
 

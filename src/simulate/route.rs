@@ -4,13 +4,15 @@ use http::Method;
 
 use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Vllm};
 use super::refusal::Surface;
-use super::{ollama, openai};
+use super::{gemini, ollama, openai};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     OpenAi(openai::Endpoint),
     Ollama(ollama::Endpoint),
+    Anthropic,
+    Gemini(gemini::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
@@ -30,6 +32,8 @@ impl Endpoint {
             Self::Ollama(_) | Self::OllamaTags | Self::OllamaPs | Self::OllamaShow => {
                 Surface::Ollama
             }
+            Self::Anthropic => Surface::Anthropic,
+            Self::Gemini(_) => Surface::Gemini,
             _ => Surface::OpenAi,
         }
     }
@@ -40,6 +44,8 @@ impl Endpoint {
             self,
             Self::OpenAi(_)
                 | Self::OpenAiModels
+                | Self::Anthropic
+                | Self::Gemini(_)
                 | Self::Ollama(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
@@ -71,6 +77,8 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Endpoint::OpenAi(openai::Endpoint::Completions),
         EVERY,
     ),
+    // All three real ones offer it beside their own.
+    (Method::POST, "/v1/messages", Endpoint::Anthropic, EVERY),
     (Method::GET, "/v1/models", Endpoint::OpenAiModels, EVERY),
     (
         Method::GET,
@@ -136,6 +144,13 @@ pub(super) fn resolve(
     } else {
         method
     };
+    // The only paths that hold a name.
+    if let (All, Some((endpoint, _))) = (flavor, gemini::Endpoint::of(path)) {
+        return match *method {
+            Method::POST => Ok(Endpoint::Gemini(endpoint)),
+            _ => Err(Miss::WrongMethod),
+        };
+    }
     let here = ROUTES
         .iter()
         .filter(|(_, at, _, flavors)| *at == path && flavors.contains(&flavor));
@@ -176,6 +191,9 @@ mod tests {
             resolve(Ollama, &Method::HEAD, "/"),
             Ok(Endpoint::OllamaRoot)
         );
+        let gemini = "/v1beta/models/m:generateContent";
+        assert_eq!(resolve(All, &Method::GET, gemini), Err(Miss::WrongMethod));
+        assert_eq!(resolve(Vllm, &Method::POST, gemini), Err(Miss::NoSuchPath));
         let wrong = resolve(Vllm, &Method::GET, "/v1/chat/completions");
         assert_eq!(wrong, Err(Miss::WrongMethod));
     }

@@ -15,6 +15,8 @@ const SPLIT_PAUSE: Duration = Duration::from_millis(1);
 pub(super) enum Framing {
     /// `data: …` and an empty line.
     Sse,
+    /// The same with `event: …` in front.
+    NamedSse,
     /// One line each.
     Ndjson,
 }
@@ -23,14 +25,16 @@ impl Framing {
     /// Media type of a stream.
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Self::Sse => "text/event-stream; charset=utf-8",
+            Self::Sse | Self::NamedSse => "text/event-stream; charset=utf-8",
             Self::Ndjson => "application/x-ndjson",
         }
     }
 
     fn garbage(self) -> Bytes {
         match self {
-            Self::Sse => Bytes::from_static(b"data: {\"id\":\"chatcmpl-\", <<<not json>>>\n\n"),
+            Self::Sse | Self::NamedSse => {
+                Bytes::from_static(b"data: {\"id\":\"chatcmpl-\", <<<not json>>>\n\n")
+            }
             Self::Ndjson => Bytes::from_static(b"{\"model\": <<<not json>>>\n"),
         }
     }
@@ -38,6 +42,7 @@ impl Framing {
     fn keep_alive(self) -> Bytes {
         match self {
             Self::Sse => Bytes::from_static(b": ping\n\n"),
+            Self::NamedSse => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
             Self::Ndjson => Bytes::from_static(b"\n"),
         }
     }
@@ -167,7 +172,8 @@ impl Script {
         let mut pieces = Vec::with_capacity(self.steps.len() * 4);
         let mut earliest = Duration::ZERO;
         for step in self.steps.drain(..) {
-            let bytes = if framing == Framing::Sse && self.length.is_none() {
+            let lines = framing != Framing::Ndjson;
+            let bytes = if lines && self.length.is_none() {
                 with_crlf(&step.bytes)
             } else {
                 step.bytes.clone()

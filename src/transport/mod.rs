@@ -30,7 +30,7 @@ pub use clocks::{Availability, ClockStatus, Clocks};
 pub use dial::{DialError, DialPhases, Dialer};
 pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
 pub use http1::ResponseHead;
-pub use request::{AskError, PROBE_HEADER, RequestError, ask, build_request};
+pub use request::{AskError, PROBE_HEADER, RequestError, RequestParts, ask, build_request};
 pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};
 pub use stamps::Stamps;
 pub use tls::TlsError;

@@ -51,17 +51,49 @@ pub enum AskError {
     Timeout(Duration),
 }
 
+/// What a request is, but for what its endpoint adds.
+#[derive(Clone, Debug)]
+pub struct RequestParts<'a> {
+    /// How it asks.
+    pub method: Method,
+    /// Path behind the endpoint's prefix, with its slash, and the query if there is one.
+    pub path: &'a str,
+    /// Its own headers.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// The header that carries a key; `None` is `Authorization: Bearer`.
+    pub key_header: Option<HeaderName>,
+    /// What it says; empty where it says nothing.
+    pub body: Bytes,
+}
+
+impl<'a> RequestParts<'a> {
+    /// A request without headers of its own and without a body.
+    pub fn bare(method: Method, path: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            headers: &[],
+            key_header: None,
+            body: Bytes::new(),
+        }
+    }
+}
+
 /// Writes a request to `endpoint`. The user's headers come last and replace ours.
 ///
 /// # Errors
 /// When the secret is unreadable or the pieces make no request.
 pub async fn build_request(
     endpoint: &Endpoint,
-    method: Method,
-    path: &str,
-    headers: &[(HeaderName, HeaderValue)],
-    body: Bytes,
+    parts: RequestParts<'_>,
 ) -> Result<Request<Bytes>, RequestError> {
+    let RequestParts {
+        method,
+        path,
+        headers,
+        key_header,
+        body,
+    } = parts;
     let has_body = !body.is_empty();
     let mut request = Request::builder()
         .method(method)
@@ -74,8 +106,8 @@ pub async fn build_request(
         map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     map.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    if let Some(value) = authorization(&endpoint.auth).await? {
-        map.insert(AUTHORIZATION, value);
+    if let Some((name, value)) = proof(&endpoint.auth, key_header).await? {
+        map.insert(name, value);
     }
     for (name, value) in headers.iter().chain(&endpoint.headers) {
         map.insert(name.clone(), value.clone());
@@ -83,14 +115,22 @@ pub async fn build_request(
     Ok(request)
 }
 
-async fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, RequestError> {
+async fn proof(
+    auth: &Auth,
+    key_header: Option<HeaderName>,
+) -> Result<Option<(HeaderName, HeaderValue)>, RequestError> {
+    let mut name = AUTHORIZATION;
     let text = match auth {
         Auth::None => return Ok(None),
         Auth::Bearer(source) => {
-            format!(
-                "Bearer {}",
-                source.read().await.map_err(RequestError::Secret)?.expose()
-            )
+            let key = source.read().await.map_err(RequestError::Secret)?;
+            match key_header {
+                Some(own) => {
+                    name = own;
+                    key.expose().to_owned()
+                }
+                None => format!("Bearer {}", key.expose()),
+            }
         }
         Auth::Basic { username, password } => {
             let password = password.read().await.map_err(RequestError::Secret)?;
@@ -100,7 +140,7 @@ async fn authorization(auth: &Auth) -> Result<Option<HeaderValue>, RequestError>
     };
     let mut value = HeaderValue::try_from(text).map_err(|_| RequestError::SecretText)?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(Some((name, value)))
 }
 
 /// Asks something that is not measured, on a connection of its own, and reads at most 1 MiB.
@@ -116,7 +156,11 @@ pub async fn ask(
     limit: Duration,
 ) -> Result<(ResponseHead, Vec<u8>), AskError> {
     let answer = async {
-        let request = build_request(endpoint, method, path, &[], body).await?;
+        let parts = RequestParts {
+            body,
+            ..RequestParts::bare(method, path)
+        };
+        let request = build_request(endpoint, parts).await?;
         let mut connection = dialer
             .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
             .await?;
@@ -134,4 +178,38 @@ pub async fn ask(
     tokio::time::timeout(limit, answer)
         .await
         .unwrap_or(Err(AskError::Timeout(limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::Secret;
+    use crate::transport::SecretSource;
+
+    #[tokio::test]
+    async fn a_key_travels_in_one_header_and_never_in_the_url() {
+        let mut endpoint = Endpoint::parse("https://llm.example/team").unwrap();
+        endpoint.auth = Auth::Bearer(SecretSource::Value(Secret::new("hunter2".to_owned())));
+        for (key_header, name, value) in [
+            (None, "authorization", "Bearer hunter2"),
+            (
+                Some(HeaderName::from_static("x-api-key")),
+                "x-api-key",
+                "hunter2",
+            ),
+        ] {
+            let parts = RequestParts {
+                key_header,
+                ..RequestParts::bare(Method::POST, "/v1beta/models/m:generate?alt=sse")
+            };
+            let request = build_request(&endpoint, parts).await.unwrap();
+            let target = "/team/v1beta/models/m:generate?alt=sse";
+            assert_eq!(request.uri().to_string(), target);
+            let headers = request.headers().iter();
+            let telling: Vec<_> = headers.filter(|(_, value)| value.is_sensitive()).collect();
+            assert_eq!(telling.len(), 1, "{telling:?}");
+            assert_eq!(telling[0].0, name);
+            assert_eq!(telling[0].1, value);
+        }
+    }
 }

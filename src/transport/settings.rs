@@ -33,7 +33,7 @@ pub enum Auth {
     /// It does not.
     #[default]
     None,
-    /// `Authorization: Bearer …`.
+    /// `Authorization: Bearer …`, or the header that a dialect has for its keys.
     Bearer(SecretSource),
     /// `Authorization: Basic …`.
     Basic {

@@ -270,16 +270,19 @@ async fn a_bearer_file_is_read_anew_for_every_run() {
         ..quick()
     };
     let server = simulate(guarded).await;
-    let path = std::env::temp_dir().join(format!("sonde-{}-bearer", std::process::id()));
-    let mut settings = target("openai", &server.url());
-    settings.endpoint.auth = Auth::Bearer(SecretSource::File(path.clone()));
-    let probe = probe(settings, scenario());
-    std::fs::write(&path, "first\n").unwrap();
-    assert_eq!(run(&probe).await.outcome, Outcome::Auth);
-    std::fs::write(&path, "second\n").unwrap();
-    assert_eq!(run(&probe).await.outcome, Outcome::Success);
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(run(&probe).await.outcome, Outcome::Auth);
+    // The fake takes each of them from the header of its API only.
+    for runtime in ["openai", "anthropic", "gemini"] {
+        let path = std::env::temp_dir().join(format!("sonde-{}-{runtime}", std::process::id()));
+        let mut settings = target(runtime, &server.url());
+        settings.endpoint.auth = Auth::Bearer(SecretSource::File(path.clone()));
+        let probe = probe(settings, scenario());
+        std::fs::write(&path, "first\n").unwrap();
+        assert_eq!(run(&probe).await.outcome, Outcome::Auth, "{runtime}");
+        std::fs::write(&path, "second\n").unwrap();
+        assert_eq!(run(&probe).await.outcome, Outcome::Success, "{runtime}");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(run(&probe).await.outcome, Outcome::Auth, "{runtime}");
+    }
 }
 
 #[tokio::test]

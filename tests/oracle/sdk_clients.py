@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""The official OpenAI and Ollama clients talk to a simulated runtime.
+"""The official clients of OpenAI, Ollama, Anthropic and Google talk to a simulated runtime.
 
 usage: sdk_clients.py http://127.0.0.1:PORT MODEL
 
-Needs `pip install openai ollama`. Prints one line per check and `N passed, N failed`; the exit
-code is 1 if any check failed. The Ollama checks run only where `/api/version` answers.
+Needs `pip install openai ollama anthropic google-genai`. Prints one line per check and
+`N passed, N failed`; the exit code is 1 if any check failed. The Ollama checks run only where
+`/api/version` answers, Google's only where its path does.
 """
 
 import sys
 import urllib.error
 import urllib.request
 
+import anthropic
 import ollama
 import openai
+from google import genai
+from google.genai import errors, types
 
 FAULT = "x-simulate-fault"
 MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -259,6 +263,179 @@ def ollama_checks(checks, url, model):
     checks.run("ollama: reads through split_frames", split)
 
 
+def anthropic_checks(checks, url, model):
+    client = anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0, timeout=30)
+
+    def ask(fault, **more):
+        headers = {FAULT: fault}
+        return {"model": model, "messages": MESSAGES, "max_tokens": 8, "extra_headers": headers} | more
+
+    def require_end(answer):
+        require(answer.role == "assistant" and answer.model == model, f"{answer}")
+        require(answer.stop_reason == "max_tokens", f"stop_reason {answer.stop_reason}")
+        require(answer.usage.output_tokens == 8, f"usage {answer.usage}")
+        require(answer.usage.input_tokens > 0, f"usage {answer.usage}")
+        kinds = [block.type for block in answer.content]
+        require(kinds in (["text"], ["thinking", "text"]), f"blocks {kinds}")
+        texts = [getattr(block, block.type) for block in answer.content]
+        require(all(texts), f"an empty block: {texts}")
+        thought = getattr(answer.usage.output_tokens_details, "thinking_tokens", 0)
+        require((thought > 0) == (len(kinds) == 2), f"usage {answer.usage}")
+        return texts[-1]
+
+    # The client puts the blocks together itself, and complains of events out of order.
+    def stream():
+        with client.messages.stream(**ask("ok", system="Be brief.")) as events:
+            parts = list(events.text_stream)
+            text = require_end(events.get_final_message())
+        require("".join(parts) == text, f"{parts} are not {text}")
+
+    def raw_stream():
+        events = list(client.messages.create(**ask("ok", stream=True)))
+        kinds = [event.type for event in events]
+        require(kinds[0] == "message_start" and kinds[-1] == "message_stop", f"{kinds}")
+        require(kinds.count("content_block_start") == kinds.count("content_block_stop"), f"{kinds}")
+
+    def whole():
+        require_end(client.messages.create(**ask("ok")))
+
+    def without_thinking():
+        answer = client.messages.create(**ask("ok", thinking={"type": "disabled"}))
+        require([block.type for block in answer.content] == ["text"], f"{answer.content}")
+
+    def rate_limit():
+        error = require_raises(
+            anthropic.RateLimitError, lambda: client.messages.create(**ask("429"))
+        )
+        require(error.response.headers.get("retry-after") is not None, "no Retry-After")
+        require(error.body["error"]["type"] == "rate_limit_error", f"body {error.body}")
+
+    def unknown_model():
+        wanted = ask("ok", model=UNKNOWN_MODEL)
+        require_raises(anthropic.NotFoundError, lambda: client.messages.create(**wanted))
+
+    def no_messages():
+        wanted = ask("ok", messages=[])
+        require_raises(anthropic.BadRequestError, lambda: client.messages.create(**wanted))
+
+    def in_band():
+        def call():
+            list(client.messages.create(**ask("in_band_error", stream=True)))
+
+        try:
+            call()
+        except anthropic.APIError as error:
+            require("simulated" in str(error), f"message {error}")
+            require("overloaded_error" in str(error), f"message {error}")
+        else:
+            raise AssertionError("no error")
+
+    def odd_but_good(fault):
+        with client.messages.stream(**ask(fault)) as events:
+            events.until_done()
+            require(events.get_final_message().stop_reason is not None, "no stop_reason")
+
+    checks.run("anthropic: streams a message", stream)
+    checks.run("anthropic: the events of a stream are in order", raw_stream)
+    checks.run("anthropic: message as a whole", whole)
+    checks.run("anthropic: thinking can be switched off", without_thinking)
+    checks.run("anthropic: 429 is RateLimitError", rate_limit)
+    checks.run("anthropic: unknown model is NotFoundError", unknown_model)
+    checks.run("anthropic: 400 is BadRequestError", no_messages)
+    checks.run("anthropic: an error in the stream is APIError", in_band)
+    for fault in ("split_frames", "keepalive", "burst", "buffered"):
+        checks.run(f"anthropic: reads through {fault}", lambda fault=fault: odd_but_good(fault))
+
+
+def gemini_checks(checks, url, model):
+    # Tests are not to depend on what the environment of the machine says.
+    client = genai.Client(
+        vertexai=False, api_key="unused", http_options=types.HttpOptions(base_url=url)
+    )
+    models = client.models
+
+    def ask(fault="ok", **more):
+        options = types.HttpOptions(headers={FAULT: fault}, timeout=30_000)
+        config = types.GenerateContentConfig(
+            max_output_tokens=8, system_instruction="Be brief.", http_options=options, **more
+        )
+        return {"model": model, "contents": "Say hello.", "config": config}
+
+    def require_end(last):
+        candidate, usage = last.candidates[0], last.usage_metadata
+        require(candidate.finish_reason == types.FinishReason.MAX_TOKENS, f"{candidate}")
+        counted = usage.candidates_token_count + (usage.thoughts_token_count or 0)
+        require(counted == 8 and usage.prompt_token_count > 0, f"usage {usage}")
+        require(usage.total_token_count == usage.prompt_token_count + 8, f"usage {usage}")
+        require(last.model_version == model, f"model_version {last.model_version}")
+
+    def parts(chunk):
+        return chunk.candidates[0].content.parts
+
+    def stream():
+        chunks = list(models.generate_content_stream(**ask()))
+        texts = [part.text for chunk in chunks for part in parts(chunk) if not part.thought]
+        thoughts = [part.text for chunk in chunks for part in parts(chunk) if part.thought]
+        require(any(texts), "no text")
+        require(not any(chunk.candidates[0].finish_reason for chunk in chunks[:-1]), "an early end")
+        require_end(chunks[-1])
+        counted = chunks[-1].usage_metadata.thoughts_token_count or 0
+        require(len(thoughts) == counted, f"{len(thoughts)} thoughts, {counted} counted")
+
+    def whole():
+        answer = models.generate_content(**ask())
+        require_end(answer)
+        require(answer.text, "no text")
+
+    def without_thinking():
+        thinking = types.ThinkingConfig(thinking_budget=0)
+        answer = models.generate_content(**ask(thinking_config=thinking))
+        require(not any(part.thought for part in parts(answer)), f"{answer}")
+
+    def require_status(wanted, call):
+        try:
+            call()
+        except errors.APIError as error:
+            found = (error.code, error.status)
+            require(found == wanted, f"{found} instead of {wanted}")
+            return error
+        raise AssertionError("no error")
+
+    def rate_limit():
+        wanted = (429, "RESOURCE_EXHAUSTED")
+        require_status(wanted, lambda: models.generate_content(**ask("429")))
+
+    def unknown_model():
+        request = ask() | {"model": UNKNOWN_MODEL}
+        require_status((404, "NOT_FOUND"), lambda: models.generate_content(**request))
+
+    def server_error():
+        wanted = (500, "INTERNAL")
+        require_status(wanted, lambda: list(models.generate_content_stream(**ask("5xx"))))
+
+    def odd_but_good(fault):
+        chunks = list(models.generate_content_stream(**ask(fault)))
+        require(chunks[-1].candidates[0].finish_reason is not None, "no finish reason")
+
+    checks.run("gemini: streams content with usage", stream)
+    checks.run("gemini: content as a whole", whole)
+    checks.run("gemini: thinking can be switched off", without_thinking)
+    checks.run("gemini: 429 is RESOURCE_EXHAUSTED", rate_limit)
+    checks.run("gemini: unknown model is NOT_FOUND", unknown_model)
+    checks.run("gemini: 500 is INTERNAL", server_error)
+    for fault in ("split_frames", "burst", "buffered"):
+        checks.run(f"gemini: reads through {fault}", lambda fault=fault: odd_but_good(fault))
+
+
+def has_gemini(url):
+    """405 means that the path is there, for POST."""
+    try:
+        with urllib.request.urlopen(f"{url}/v1beta/models/m:generateContent", timeout=10):
+            return True
+    except urllib.error.HTTPError as error:
+        return error.code == 405
+
+
 def has_ollama(url):
     try:
         with urllib.request.urlopen(f"{url}/api/version", timeout=10):
@@ -276,6 +453,9 @@ def main():
     openai_checks(checks, url, model)
     if has_ollama(url):
         ollama_checks(checks, url, model)
+    anthropic_checks(checks, url, model)
+    if has_gemini(url):
+        gemini_checks(checks, url, model)
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 

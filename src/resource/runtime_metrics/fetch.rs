@@ -2,9 +2,9 @@
 //! redirects not followed, since they could lead anywhere with our credentials.
 
 use crate::transport::{
-    Clocks, DialError, DialPhases, Dialer, Endpoint, ExchangeError, RequestError, build_request,
+    Clocks, DialError, DialPhases, Dialer, Endpoint, ExchangeError, RequestError, RequestParts,
+    build_request,
 };
-use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, StatusCode};
 use std::time::Duration;
@@ -150,7 +150,11 @@ pub(in crate::resource) async fn fetch(
 ) -> Result<Vec<u8>, ScrapeError> {
     let page = async {
         let accept = [(ACCEPT, HeaderValue::from_static(asked.formats))];
-        let request = build_request(endpoint, Method::GET, path, &accept, Bytes::new()).await?;
+        let parts = RequestParts {
+            headers: &accept,
+            ..RequestParts::bare(Method::GET, path)
+        };
+        let request = build_request(endpoint, parts).await?;
         let mut connection = dialer
             .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
             .await?;
