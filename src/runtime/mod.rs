@@ -2,9 +2,13 @@
 
 pub mod detect;
 mod head_timings;
+mod llamacpp;
 mod ollama;
 mod openai;
+mod request;
+mod sglang;
 mod text;
+mod tgi;
 
 pub use head_timings::head_timings;
 
@@ -101,7 +105,8 @@ pub struct RuntimeSpec {
     pub adapter: &'static dyn Runtime,
 }
 
-/// Every runtime by name. Several share the OpenAI dialect; their names make them comparable.
+/// Every runtime by name. Several share the OpenAI dialect; their names make them comparable. A server's
+/// own dialect, where it also has that of OpenAI, goes by the server and its route.
 pub const RUNTIMES: &[RuntimeSpec] = &[
     RuntimeSpec {
         name: "ollama",
@@ -137,6 +142,21 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
         name: "llamaedge",
         summary: "LlamaEdge (WASM), by its OpenAI-compatible API",
         adapter: &openai::OpenAi,
+    },
+    RuntimeSpec {
+        name: "tgi-generate",
+        summary: "Text Generation Inference, by its own route `/generate_stream`",
+        adapter: &tgi::Tgi,
+    },
+    RuntimeSpec {
+        name: "llamacpp-completion",
+        summary: "llama.cpp's server, by its own route `/completion`",
+        adapter: &llamacpp::LlamaCpp,
+    },
+    RuntimeSpec {
+        name: "sglang-generate",
+        summary: "SGLang's server, by its own route `/generate`",
+        adapter: &sglang::Sglang,
     },
 ];
 
