@@ -27,7 +27,7 @@ use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{inventory, log_lines, metrics, ollama, openai};
+use super::{inventory, log_lines, metrics, native, ollama, openai};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -111,6 +111,10 @@ impl Exchange {
             Ok(endpoint) => endpoint,
             Err(miss) => return Ok(self.missing(miss)),
         };
+        let endpoint = match endpoint {
+            Endpoint::Native(kind) => Endpoint::Native(kind.meant_by(body)),
+            other => other,
+        };
         let surface = endpoint.surface();
         if endpoint.is_protected() && !self.is_authorized() {
             let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Invalid API Key");
@@ -123,6 +127,7 @@ impl Exchange {
         let generate = match endpoint {
             Endpoint::OpenAi(kind) => self.read_openai(kind, body),
             Endpoint::Ollama(kind) => self.read_ollama(kind, body),
+            Endpoint::Native(kind) => self.read_native(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -187,6 +192,26 @@ impl Exchange {
             // Ollama answers with one object when there is nothing to stream.
             stream: request.streams() && wanted.only.is_none(),
             dialect: Box::new(ollama::Ollama { endpoint: kind }),
+        })
+    }
+
+    fn read_native(&self, kind: native::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
+        let asked = kind.read(body)?;
+        let engine = &self.shared.engine;
+        // These servers have one model, and answer whatever name is given.
+        let named = asked.model.as_deref().and_then(|name| engine.model(name));
+        let model = named.or(engine.models.first()).map(Arc::clone);
+        let none = || Refusal::model_not_found(kind.surface(), self.flavor(), "any");
+        let mut prompt = Prompt::template(0);
+        prompt.push(&asked.prompt);
+        Ok(Generate {
+            endpoint: Endpoint::Native(kind),
+            model: model.ok_or_else(none)?,
+            prompt: self.fitting(prompt)?,
+            wanted: asked.wanted,
+            keep_alive: None,
+            stream: asked.stream,
+            dialect: asked.dialect,
         })
     }
 
@@ -257,7 +282,7 @@ impl Exchange {
         let content_type = match (stream, endpoint.surface()) {
             (true, _) => dialect.framing().content_type(),
             (false, Surface::Ollama) => "application/json; charset=utf-8",
-            (false, Surface::OpenAi) => "application/json",
+            (false, _) => "application/json",
         };
         let shape = Shape {
             stream,
@@ -312,6 +337,8 @@ impl Exchange {
         Ok(match endpoint {
             Endpoint::OpenAiModels => json(&inventory::openai_models(engine)),
             Endpoint::VllmVersion => json(&inventory::vllm_version()),
+            Endpoint::TgiInfo => json(&inventory::tgi_info(engine)),
+            Endpoint::SglangServerInfo => json(&inventory::sglang_server_info(engine)),
             Endpoint::LlamaCppProps => json(&inventory::llamacpp_props(engine)),
             Endpoint::OllamaVersion => json(&inventory::ollama_version()),
             Endpoint::OllamaTags => json(&inventory::ollama_tags(engine)),
@@ -325,7 +352,7 @@ impl Exchange {
                 json(&serde_json::json!({"status": "ok"}))
             }
             Endpoint::OllamaRoot => plain(StatusCode::OK, "Ollama is running"),
-            Endpoint::Health | Endpoint::OpenAi(_) | Endpoint::Ollama(_) => {
+            Endpoint::Health | Endpoint::OpenAi(_) | Endpoint::Ollama(_) | Endpoint::Native(_) => {
                 plain(StatusCode::OK, "")
             }
         })

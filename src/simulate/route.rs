@@ -2,19 +2,22 @@
 
 use http::Method;
 
-use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Vllm};
+use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
 use super::refusal::Surface;
-use super::{ollama, openai};
+use super::{native, ollama, openai};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     OpenAi(openai::Endpoint),
     Ollama(ollama::Endpoint),
+    Native(native::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
     LlamaCppProps,
+    TgiInfo,
+    SglangServerInfo,
     Metrics,
     OllamaRoot,
     OllamaVersion,
@@ -30,6 +33,7 @@ impl Endpoint {
             Self::Ollama(_) | Self::OllamaTags | Self::OllamaPs | Self::OllamaShow => {
                 Surface::Ollama
             }
+            Self::Native(kind) => kind.surface(),
             _ => Surface::OpenAi,
         }
     }
@@ -41,6 +45,7 @@ impl Endpoint {
             Self::OpenAi(_)
                 | Self::OpenAiModels
                 | Self::Ollama(_)
+                | Self::Native(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -55,7 +60,7 @@ pub(super) enum Miss {
     WrongMethod,
 }
 
-const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, All];
+const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, Tgi, Sglang, All];
 
 /// Method, path, meaning and the flavors that have it.
 const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
@@ -76,13 +81,44 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Method::GET,
         "/health",
         Endpoint::Health,
-        &[Vllm, LlamaCpp, All],
+        &[Vllm, LlamaCpp, Tgi, Sglang, All],
     ),
     (Method::GET, "/version", Endpoint::VllmVersion, &[Vllm, All]),
     (
         Method::GET,
         "/props",
         Endpoint::LlamaCppProps,
+        &[LlamaCpp, All],
+    ),
+    (Method::GET, "/info", Endpoint::TgiInfo, &[Tgi, All]),
+    (
+        Method::GET,
+        "/get_server_info",
+        Endpoint::SglangServerInfo,
+        &[Sglang, All],
+    ),
+    (
+        Method::POST,
+        "/generate",
+        Endpoint::Native(native::Endpoint::TgiGenerate),
+        &[Tgi, All],
+    ),
+    (
+        Method::POST,
+        "/generate_stream",
+        Endpoint::Native(native::Endpoint::TgiGenerateStream),
+        &[Tgi, All],
+    ),
+    (
+        Method::POST,
+        "/generate",
+        Endpoint::Native(native::Endpoint::SglangGenerate),
+        &[Sglang],
+    ),
+    (
+        Method::POST,
+        "/completion",
+        Endpoint::Native(native::Endpoint::LlamaCppCompletion),
         &[LlamaCpp, All],
     ),
     (
