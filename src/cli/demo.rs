@@ -98,6 +98,8 @@ async fn start_runtimes(thread: &IoThread, shutdown: &Shutdown) -> Result<String
         let runtime = match character.flavor {
             RuntimeFlavor::Ollama => "ollama",
             RuntimeFlavor::LlamaCpp => "llamacpp",
+            RuntimeFlavor::Tgi => "tgi",
+            RuntimeFlavor::Sglang => "sglang",
             RuntimeFlavor::Vllm | RuntimeFlavor::All => "vllm",
         };
         let model = character.models.first().cloned().unwrap_or_default();

@@ -4,8 +4,8 @@ use super::outcome::Outcome;
 use super::settings::{Assertion, Limits};
 use super::stream::{Answer, Failed, Reading};
 use crate::measure::delta::ServerTimings;
-use crate::measure::tokens::TokenCounts;
-use crate::runtime::{Operation, find};
+use crate::measure::tokens::{TokenCounts, TokenSource};
+use crate::runtime::{Operation, RUNTIMES, RuntimeSpec, find};
 use crate::transport::Chunk;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -67,9 +67,9 @@ fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u
     }
 }
 
-/// Complete streams: of real runtimes, and, where nobody answers without a key, in the form that the
-/// documentation and the clients of an API have.
-const STREAMS: [(&str, &str); 16] = [
+/// Complete streams: of real runtimes, and, where nobody answers without a key or (`written-`) cannot be run, in
+/// the form that the documentation, the sources and the clients of an API have.
+const STREAMS: [(&str, &str); 23] = [
     ("ollama-chat.ndjson", "ollama"),
     ("ollama-generate.ndjson", "ollama"),
     ("ollama-chat-stop.ndjson", "ollama"),
@@ -86,6 +86,16 @@ const STREAMS: [(&str, &str); 16] = [
     ("gemini-text.sse", "gemini"),
     ("gemini-tool-call.sse", "gemini"),
     ("gemini-thoughts.sse", "gemini"),
+    ("written-tgi-generate.sse", "tgi-generate"),
+    ("written-tgi-generate-stop.sse", "tgi-generate"),
+    ("written-llamacpp-completion.sse", "llamacpp-completion"),
+    (
+        "written-llamacpp-completion-b4000.sse",
+        "llamacpp-completion",
+    ),
+    ("written-sglang-generate.sse", "sglang-generate"),
+    ("written-sglang-generate-stop.sse", "sglang-generate"),
+    ("written-sglang-generate-incremental.sse", "sglang-generate"),
 ];
 
 #[test]
@@ -163,7 +173,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4000), stream in any::<bool>()) {
-        for runtime in ["openai", "ollama", "anthropic", "gemini"] {
+        for RuntimeSpec { name: runtime, .. } in RUNTIMES {
             judge(runtime, stream, bytes.chunks(100));
         }
     }
@@ -175,6 +185,91 @@ fn one_byte_at_a_time_is_the_same_as_all_at_once() {
         let bytes = transcript(name);
         let whole = judge(runtime, true, [bytes.as_slice()]);
         assert_eq!(judge(runtime, true, bytes.chunks(1)), whole, "{name}");
+    }
+}
+
+#[test]
+fn one_story_is_the_same_in_every_dialect_of_the_servers_own() {
+    const STORY: &str = " Once upon a time the café \"lamp\" 東京 went out.\n";
+    for (name, runtime) in STREAMS {
+        if !name.starts_with("written-") {
+            continue;
+        }
+        let judged = judge(runtime, true, [transcript(name).as_slice()]);
+        assert_eq!(judged.visible, STORY, "{name}");
+        let tokens = judged.tokens.unwrap();
+        // The end of the sequence is a token too, where it is counted.
+        let ended = name.contains("-stop") || name.contains("-incremental");
+        assert_eq!(tokens.usage.output, Some(12 + u64::from(ended)), "{name}");
+        assert_eq!(tokens.source, TokenSource::Runtime, "{name}");
+        // SGLang's events have several tokens each.
+        let frames = if runtime.starts_with("sglang") { 6 } else { 12 };
+        assert_eq!(judged.text_frames, frames, "{name}");
+        assert_eq!(tokens.usage.input, Some(11), "{name}");
+        let cached = match runtime {
+            "llamacpp-completion" => Some(3),
+            "sglang-generate" => Some(4),
+            _ => None,
+        };
+        assert_eq!(tokens.usage.cached, cached, "{name}");
+    }
+}
+
+#[test]
+fn an_error_inside_a_stream_is_told_in_the_servers_words() {
+    for (name, runtime, words) in [
+        (
+            "written-tgi-generate-error.sse",
+            "tgi-generate",
+            "CUDA out of memory",
+        ),
+        (
+            "written-llamacpp-completion-error.sse",
+            "llamacpp-completion",
+            "Context size has been exceeded.",
+        ),
+        (
+            "written-sglang-generate-error.sse",
+            "sglang-generate",
+            "the scheduler died",
+        ),
+        (
+            "written-sglang-generate-abort.sse",
+            "sglang-generate",
+            "Aborted by AbortReq.",
+        ),
+    ] {
+        let bytes = transcript(name);
+        let failed = judge(runtime, true, bytes.chunks(5)).verdict.unwrap_err();
+        assert_eq!(failed.outcome, Outcome::InBandError, "{name}");
+        assert!(failed.message.ends_with(words), "{}", failed.message);
+    }
+}
+
+#[test]
+fn an_error_before_the_stream_is_told_in_the_servers_words() {
+    for (name, runtime, words) in [
+        (
+            "written-tgi-generate-too-long.422.json",
+            "tgi-generate",
+            "Input validation error",
+        ),
+        (
+            "written-llamacpp-completion-too-long.400.json",
+            "llamacpp-completion",
+            "the request exceeds",
+        ),
+        (
+            "written-sglang-generate-too-long.400.json",
+            "sglang-generate",
+            "The input (5000 tokens)",
+        ),
+    ] {
+        let said = find(runtime)
+            .unwrap()
+            .adapter
+            .error_message(&transcript(name));
+        assert!(said.unwrap().starts_with(words), "{name}");
     }
 }
 

@@ -57,6 +57,8 @@ pub enum DetectError {
 struct Question {
     path: &'static str,
     runtime: &'static str,
+    /// The runtime's own dialect, and where the answer names its model: for a server that has no other.
+    native: Option<(&'static str, &'static [&'static str])>,
     /// Reads the version out of a JSON answer; `None` means "this is not it".
     recognise: fn(&Value) -> Option<String>,
 }
@@ -66,16 +68,19 @@ const QUESTIONS: &[Question] = &[
     Question {
         path: "/api/version",
         runtime: "ollama",
+        native: None,
         recognise: |answer| text(answer, &["version"]),
     },
     Question {
         path: "/get_server_info",
         runtime: "sglang",
+        native: Some(("sglang-generate", &["served_model_name", "model_path"])),
         recognise: |answer| text(answer, &["version", "sglang_version"]),
     },
     Question {
         path: "/version",
         runtime: "vllm",
+        native: None,
         // LocalAI answers here too, with a `v` in front.
         recognise: |answer| {
             text(answer, &["version"]).filter(|v| v.starts_with(|c: char| c.is_ascii_digit()))
@@ -84,6 +89,7 @@ const QUESTIONS: &[Question] = &[
     Question {
         path: "/info",
         runtime: "tgi",
+        native: Some(("tgi-generate", &["model_id"])),
         recognise: |answer| {
             answer.get("model_id")?;
             text(answer, &["version"])
@@ -92,6 +98,7 @@ const QUESTIONS: &[Question] = &[
     Question {
         path: "/props",
         runtime: "llamacpp",
+        native: Some(("llamacpp-completion", &["model_alias", "model_path"])),
         recognise: |answer| {
             answer.get("default_generation_settings")?;
             text(answer, &["build_info"]).or_else(|| Some(String::new()))
@@ -122,11 +129,22 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
         let Some(version) = (question.recognise)(&answer) else {
             continue;
         };
-        if let Some(runtime) = find(question.runtime) {
+        let native = match question.native {
+            Some((name, keys)) if !asker.has_openai().await? => find(name).zip(Some(keys)),
+            _ => None,
+        };
+        let (runtime, models) = match native {
+            Some((runtime, keys)) => (Some(runtime), text(&answer, keys).into_iter().collect()),
+            None => (
+                find(question.runtime),
+                asker.models(question.runtime).await?,
+            ),
+        };
+        if let Some(runtime) = runtime {
             return Ok(Detection {
                 runtime,
                 version: (!version.is_empty()).then_some(version),
-                models: asker.models(runtime.name).await?,
+                models,
                 evidence: format!("GET {}", question.path),
             });
         }
@@ -168,6 +186,18 @@ struct Asker<'a> {
 impl Asker<'_> {
     /// The JSON at `path`; `None` where there is none.
     async fn json(&mut self, path: &str) -> Result<Option<Value>, DetectError> {
+        match self.get(path).await? {
+            (status @ (401 | 403), _) => {
+                self.unauthorized = Some(status);
+                Ok(None)
+            }
+            (200, body) => Ok(serde_json::from_slice(&body).ok()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The status and the body at `path`.
+    async fn get(&mut self, path: &str) -> Result<(u16, Bytes), DetectError> {
         let url = || self.endpoint.url();
         let asked = ask(
             self.endpoint,
@@ -180,14 +210,18 @@ impl Asker<'_> {
         let (head, body) = asked
             .await
             .map_err(|source| DetectError::Unreachable { url: url(), source })?;
-        match head.status.as_u16() {
-            status @ (401 | 403) => {
-                self.unauthorized = Some(status);
-                Ok(None)
+        Ok((head.status.as_u16(), body.into()))
+    }
+
+    /// Whether anything of the OpenAI API is there. TGI had no chat before 1.4, and no list of models for a
+    /// long time after; llama.cpp's server says 404 where the method alone is wrong. So both are asked.
+    async fn has_openai(&mut self) -> Result<bool, DetectError> {
+        for path in ["/v1/models", "/v1/chat/completions"] {
+            if self.get(path).await?.0 != 404 {
+                return Ok(true);
             }
-            200 => Ok(serde_json::from_slice(&body).ok()),
-            _ => Ok(None),
         }
+        Ok(false)
     }
 
     async fn models(&mut self, runtime: &str) -> Result<Vec<String>, DetectError> {

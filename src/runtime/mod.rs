@@ -4,9 +4,13 @@ mod anthropic;
 pub mod detect;
 mod gemini;
 mod head_timings;
+mod llamacpp;
 mod ollama;
 mod openai;
+mod request;
+mod sglang;
 mod text;
+mod tgi;
 
 pub use head_timings::head_timings;
 
@@ -115,7 +119,8 @@ pub struct RuntimeSpec {
     pub adapter: &'static dyn Runtime,
 }
 
-/// Every runtime by name. Several share the OpenAI dialect; their names make them comparable.
+/// Every runtime by name. Several share the OpenAI dialect; their names make them comparable. A server's
+/// own dialect, where it also has that of OpenAI, goes by the server and its route.
 pub const RUNTIMES: &[RuntimeSpec] = &[
     RuntimeSpec {
         name: "ollama",
@@ -161,6 +166,21 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
         name: "gemini",
         summary: "the Gemini API, server-sent events; the key travels as `x-goog-api-key`",
         adapter: &gemini::Gemini,
+    },
+    RuntimeSpec {
+        name: "tgi-generate",
+        summary: "Text Generation Inference, by its own route `/generate_stream`",
+        adapter: &tgi::Tgi,
+    },
+    RuntimeSpec {
+        name: "llamacpp-completion",
+        summary: "llama.cpp's server, by its own route `/completion`",
+        adapter: &llamacpp::LlamaCpp,
+    },
+    RuntimeSpec {
+        name: "sglang-generate",
+        summary: "SGLang's server, by its own route `/generate`",
+        adapter: &sglang::Sglang,
     },
 ];
 

@@ -177,10 +177,12 @@ struct CompletionDetails {
 
 /// llama.cpp's server adds these to the last chunk; milliseconds.
 #[derive(Deserialize)]
-struct LlamaTimings {
+pub(super) struct LlamaTimings {
     prompt_ms: Option<f64>,
     predicted_ms: Option<f64>,
-    /// Tokens of the prompt that were in the slot's cache.
+    /// Tokens of the prompt that were worked on.
+    prompt_n: Option<u64>,
+    /// Tokens of the prompt that were in the slot's cache; since August 2025.
     cache_n: Option<u64>,
 }
 
@@ -262,7 +264,14 @@ impl UsageBlock {
 }
 
 impl LlamaTimings {
-    fn phases(&self) -> ServerTimings {
+    /// Tokens from the cache: told, or what was not worked on of so many.
+    pub(super) fn cached(&self, prompt: Option<u64>) -> Option<u64> {
+        let rest = prompt.zip(self.prompt_n);
+        self.cache_n
+            .or_else(|| rest.map(|(all, worked)| all.saturating_sub(worked)))
+    }
+
+    pub(super) fn phases(&self) -> ServerTimings {
         ServerTimings {
             prefill: self.prompt_ms.and_then(millis),
             decode: self.predicted_ms.and_then(millis),
@@ -282,7 +291,7 @@ fn of_time_info(block: &Value) -> ServerTimings {
     }
 }
 
-fn seconds(value: Option<&Value>) -> Option<Duration> {
+pub(super) fn seconds(value: Option<&Value>) -> Option<Duration> {
     Duration::try_from_secs_f64(value?.as_f64()?).ok()
 }
 

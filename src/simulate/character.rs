@@ -16,10 +16,14 @@ const OLLAMA_KEEP_ALIVE: Duration = Duration::from_mins(5);
 pub enum RuntimeFlavor {
     /// vLLM: `/version`, `/health`, `/metrics` and the OpenAI endpoints.
     Vllm,
-    /// llama.cpp's server: `/props`, `/health`, `/metrics` and the OpenAI endpoints.
+    /// llama.cpp's server: `/completion`, `/props`, `/health`, `/metrics` and the OpenAI endpoints.
     LlamaCpp,
     /// Ollama: `/api/…` and the OpenAI endpoints.
     Ollama,
+    /// Text Generation Inference: `/generate`, `/generate_stream`, `/info`, `/health` and the OpenAI endpoints.
+    Tgi,
+    /// SGLang: `/generate`, `/get_server_info`, `/health` and the OpenAI endpoints.
+    Sglang,
     /// Everything at once, with chunks as vLLM writes them. No real runtime is like this.
     #[default]
     All,
@@ -31,15 +35,17 @@ impl RuntimeFlavor {
         (Self::Vllm, "vllm"),
         (Self::LlamaCpp, "llamacpp"),
         (Self::Ollama, "ollama"),
+        (Self::Tgi, "tgi"),
+        (Self::Sglang, "sglang"),
         (Self::All, "all"),
     ];
 
     /// The `Server` response header: what the real one sends, if anything, then `sonde-simulate`.
     pub fn server_header(self) -> &'static str {
         match self {
-            Self::Vllm => "uvicorn sonde-simulate",
+            Self::Vllm | Self::Sglang => "uvicorn sonde-simulate",
             Self::LlamaCpp => "llama.cpp sonde-simulate",
-            Self::Ollama | Self::All => "sonde-simulate",
+            Self::Ollama | Self::Tgi | Self::All => "sonde-simulate",
         }
     }
 }
@@ -53,7 +59,7 @@ impl fmt::Display for RuntimeFlavor {
 
 /// No [`RuntimeFlavor`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama or all")]
+#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang or all")]
 pub struct FlavorError(String);
 
 impl FromStr for RuntimeFlavor {
@@ -73,7 +79,8 @@ impl FromStr for RuntimeFlavor {
 pub struct Character {
     /// Name for people; not sent on the wire.
     pub name: String,
-    /// Models it serves. A request for any other is answered with 404.
+    /// Models it serves. A request for any other is answered with 404, but by the own
+    /// dialects of TGI, llama.cpp and SGLang, where the first of them answers as there.
     pub models: Vec<String>,
     /// The runtime that it passes for.
     pub flavor: RuntimeFlavor,
@@ -292,6 +299,6 @@ mod tests {
             assert_eq!(name.parse(), Ok(*flavor));
             assert_eq!(flavor.to_string(), *name);
         }
-        assert!("tgi".parse::<RuntimeFlavor>().is_err());
+        assert!("triton".parse::<RuntimeFlavor>().is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! One request: what it is for and how it is answered.
 
+mod read;
+
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,7 @@ use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{anthropic, gemini, inventory, log_lines, metrics, ollama, openai};
+use super::{anthropic, gemini, inventory, log_lines, metrics, native, ollama, openai};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -111,6 +113,10 @@ impl Exchange {
             Ok(endpoint) => endpoint,
             Err(miss) => return Ok(self.missing(miss)),
         };
+        let endpoint = match endpoint {
+            Endpoint::Native(kind) => Endpoint::Native(kind.meant_by(body)),
+            other => other,
+        };
         let surface = endpoint.surface();
         if endpoint.is_protected() && !self.is_authorized(surface) {
             let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Invalid API Key");
@@ -125,6 +131,7 @@ impl Exchange {
             Endpoint::Ollama(kind) => self.read_ollama(kind, body),
             Endpoint::Anthropic => self.read_anthropic(body),
             Endpoint::Gemini(kind) => self.read_gemini(kind, body),
+            Endpoint::Native(kind) => self.read_native(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -158,103 +165,6 @@ impl Exchange {
                 Err(error) => Err(Refusal::bad_request(error.to_string())),
             },
         }
-    }
-
-    fn read_openai(&self, kind: openai::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
-        let request = openai::Request::parse(body)?;
-        let template = self.shared.engine.character.template_tokens;
-        let prompt = request.prompt(kind, template)?;
-        let wanted = request.wanted()?;
-        let model = match &request.model {
-            Some(name) => self.find_model(name, Surface::OpenAi)?,
-            None => return Err(Refusal::bad_request("`model` is required")),
-        };
-        Ok(Generate {
-            endpoint: Endpoint::OpenAi(kind),
-            model,
-            prompt: self.fitting(prompt)?,
-            wanted,
-            keep_alive: None,
-            stream: request.stream,
-            dialect: Box::new(request.dialect(kind, self.flavor())),
-        })
-    }
-
-    fn read_ollama(&self, kind: ollama::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
-        let request = ollama::Request::parse(body)?;
-        let model = self.find_model(&request.model, Surface::Ollama)?;
-        let character = &self.shared.engine.character;
-        let thinks = character.reasoning_tokens > 0;
-        let prompt = request.prompt(kind, character.template_tokens);
-        let wanted = request.wanted(kind, thinks)?;
-        Ok(Generate {
-            endpoint: Endpoint::Ollama(kind),
-            model,
-            prompt: self.fitting(prompt)?,
-            wanted,
-            keep_alive: request.keep_alive()?,
-            // Ollama answers with one object when there is nothing to stream.
-            stream: request.streams() && wanted.only.is_none(),
-            dialect: Box::new(ollama::Ollama { endpoint: kind }),
-        })
-    }
-
-    fn read_anthropic(&self, body: &[u8]) -> Result<Generate, Refusal> {
-        // The runtimes that offer this beside their own API do not insist.
-        let insists = self.flavor() == RuntimeFlavor::All;
-        if insists && self.header("anthropic-version").is_none() {
-            let message = "anthropic-version: header is required";
-            return Err(Refusal::bad_request(message));
-        }
-        let request = anthropic::Request::parse(body)?;
-        let prompt = request.prompt(self.shared.engine.character.template_tokens);
-        Ok(Generate {
-            endpoint: Endpoint::Anthropic,
-            model: self.find_model(&request.model, Surface::Anthropic)?,
-            prompt: self.fitting(prompt)?,
-            wanted: request.wanted(),
-            keep_alive: None,
-            stream: request.stream,
-            dialect: Box::new(anthropic::Anthropic),
-        })
-    }
-
-    fn read_gemini(&self, kind: gemini::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
-        let stream = kind == gemini::Endpoint::Stream;
-        let query = self.parts.uri.query().unwrap_or_default();
-        if stream && !query.split('&').any(|pair| pair == "alt=sse") {
-            let message = "simulated: streams come as server-sent events only; ask for `alt=sse`";
-            return Err(Refusal::bad_request(message));
-        }
-        let request = gemini::Request::parse(body)?;
-        let prompt = request.prompt(self.shared.engine.character.template_tokens);
-        let named = gemini::Endpoint::of(self.parts.uri.path());
-        let (_, model) = named.unwrap_or((kind, String::new()));
-        Ok(Generate {
-            endpoint: Endpoint::Gemini(kind),
-            model: self.find_model(&model, Surface::Gemini)?,
-            prompt: self.fitting(prompt)?,
-            wanted: request.wanted(),
-            keep_alive: None,
-            stream,
-            dialect: Box::new(gemini::Gemini),
-        })
-    }
-
-    fn find_model(&self, name: &str, surface: Surface) -> Result<Arc<Model>, Refusal> {
-        let found = self.shared.engine.model(name).map(Arc::clone);
-        found.ok_or_else(|| Refusal::model_not_found(surface, self.flavor(), name))
-    }
-
-    fn fitting(&self, prompt: Prompt) -> Result<Prompt, Refusal> {
-        let most = self.shared.engine.character.context_tokens;
-        if prompt.tokens < most {
-            return Ok(prompt);
-        }
-        Err(Refusal::bad_request(format!(
-            "This model's maximum context length is {most} tokens. However, your request has {} input tokens.",
-            prompt.tokens
-        )))
     }
 
     /// Runs a generation, with the fault asked for or else the planned one.
@@ -363,6 +273,8 @@ impl Exchange {
         Ok(match endpoint {
             Endpoint::OpenAiModels => json(&inventory::openai_models(engine)),
             Endpoint::VllmVersion => json(&inventory::vllm_version()),
+            Endpoint::TgiInfo => json(&inventory::tgi_info(engine)),
+            Endpoint::SglangServerInfo => json(&inventory::sglang_server_info(engine)),
             Endpoint::LlamaCppProps => json(&inventory::llamacpp_props(engine)),
             Endpoint::OllamaVersion => json(&inventory::ollama_version()),
             Endpoint::OllamaTags => json(&inventory::ollama_tags(engine)),
@@ -380,7 +292,8 @@ impl Exchange {
             | Endpoint::OpenAi(_)
             | Endpoint::Ollama(_)
             | Endpoint::Anthropic
-            | Endpoint::Gemini(_) => plain(StatusCode::OK, ""),
+            | Endpoint::Gemini(_)
+            | Endpoint::Native(_) => plain(StatusCode::OK, ""),
         })
     }
 

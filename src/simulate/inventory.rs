@@ -16,6 +16,8 @@ const OWNER: &str = "sonde-simulate";
 /// Versions that the real runtimes had when this was written; the suffix says whose they are.
 const VLLM_VERSION: &str = "0.11.0+sonde-simulate";
 const LLAMACPP_BUILD: &str = "b0-sonde-simulate";
+const TGI_VERSION: &str = "3.3.6-sonde-simulate";
+const SGLANG_VERSION: &str = "0.5.3+sonde-simulate";
 const OLLAMA_VERSION: &str = "0.17.4-sonde-simulate";
 
 /// Bytes that a model claims to have.
@@ -51,13 +53,40 @@ pub(super) fn vllm_version() -> Value {
     json!({ "version": VLLM_VERSION })
 }
 
+/// TGI's `/info`.
+pub(super) fn tgi_info(engine: &Engine) -> Value {
+    let context = engine.character.context_tokens;
+    json!({
+        "model_id": first_model(engine),
+        "max_concurrent_requests": engine.character.slots,
+        "max_input_tokens": context.saturating_sub(1),
+        "max_total_tokens": context,
+        "router": "text-generation-router",
+        "version": TGI_VERSION,
+    })
+}
+
+/// SGLang's `/get_server_info`.
+pub(super) fn sglang_server_info(engine: &Engine) -> Value {
+    json!({
+        "model_path": first_model(engine),
+        "served_model_name": first_model(engine),
+        "context_length": engine.character.context_tokens,
+        "version": SGLANG_VERSION,
+    })
+}
+
+fn first_model(engine: &Engine) -> &str {
+    engine
+        .models
+        .first()
+        .map_or("none", |model| model.name.as_str())
+}
+
 /// llama.cpp's `/props`.
 pub(super) fn llamacpp_props(engine: &Engine) -> Value {
     let character = &engine.character;
-    let model = engine
-        .models
-        .first()
-        .map_or("none", |model| model.name.as_str());
+    let model = first_model(engine);
     json!({
         "default_generation_settings": {
             "id": 0,

@@ -24,6 +24,7 @@ mod inventory;
 mod log;
 mod log_lines;
 mod metrics;
+mod native;
 mod ollama;
 mod openai;
 mod pacer;

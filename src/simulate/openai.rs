@@ -191,7 +191,7 @@ impl OpenAi {
         match self.flavor {
             RuntimeFlavor::LlamaCpp => Some("b0-simulate"),
             RuntimeFlavor::Ollama => Some("fp_ollama"),
-            RuntimeFlavor::Vllm | RuntimeFlavor::All => None,
+            _ => None,
         }
     }
 
@@ -292,7 +292,7 @@ impl OpenAi {
 }
 
 /// llama.cpp's own timing, in milliseconds.
-fn timings(answer: &Generation) -> Value {
+pub(super) fn timings(answer: &Generation) -> Value {
     let computed = answer.prompt_tokens.saturating_sub(answer.cached_tokens);
     let predicted = answer.output_tokens();
     let mut timings = Map::from_iter([("cache_n".to_owned(), json!(answer.cached_tokens))]);
@@ -316,7 +316,7 @@ fn timings(answer: &Generation) -> Value {
 }
 
 /// One server-sent event with a JSON value.
-fn sse(value: &impl Serialize) -> Bytes {
+pub(super) fn sse(value: &impl Serialize) -> Bytes {
     let mut out = Vec::with_capacity(320);
     out.extend_from_slice(b"data: ");
     // Our own types have string keys only, so writing them to memory cannot fail.
@@ -325,7 +325,7 @@ fn sse(value: &impl Serialize) -> Bytes {
     out.into()
 }
 
-const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+pub(super) const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 impl Dialect for OpenAi {
     fn framing(&self) -> Framing {
@@ -336,7 +336,7 @@ impl Dialect for OpenAi {
         let content = match self.flavor {
             RuntimeFlavor::Ollama => return None,
             RuntimeFlavor::LlamaCpp => None,
-            RuntimeFlavor::Vllm | RuntimeFlavor::All => Some(""),
+            _ => Some(""),
         };
         if self.endpoint == Endpoint::Completions {
             return None;

@@ -15,6 +15,17 @@ pub(super) enum Surface {
     Ollama,
     Anthropic,
     Gemini,
+    Tgi,
+    LlamaCpp,
+    Sglang,
+}
+
+impl Surface {
+    /// An error in the form of an API that always has the same.
+    pub(super) fn error(self, status: StatusCode, message: &str) -> Value {
+        // Only the OpenAI API has a form for each flavor.
+        Refusal::new(status, message).body(self, RuntimeFlavor::All)
+    }
 }
 
 /// An error answer.
@@ -85,6 +96,16 @@ impl Refusal {
                 let status = google_status(code);
                 json!({"error": {"code": code, "message": message, "status": status}})
             }
+            (Surface::Sglang, _) => json!({"error": {"message": message}}),
+            (Surface::Tgi, _) => {
+                let kind = match code {
+                    400 | 422 => "validation",
+                    429 => "overloaded",
+                    500 => "incomplete_generation",
+                    _ => "generation",
+                };
+                json!({"error": message, "error_type": kind})
+            }
             (_, RuntimeFlavor::Ollama) => {
                 let bad_request = self.status == StatusCode::BAD_REQUEST;
                 let kind = if bad_request {
@@ -94,7 +115,7 @@ impl Refusal {
                 };
                 json!({"error": {"message": message, "type": kind, "param": null, "code": null}})
             }
-            (_, RuntimeFlavor::LlamaCpp) => {
+            (Surface::LlamaCpp, _) | (_, RuntimeFlavor::LlamaCpp) => {
                 let kind = match code {
                     400 => "invalid_request_error",
                     401 => "authentication_error",

@@ -2,9 +2,9 @@
 
 use http::Method;
 
-use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Vllm};
+use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
 use super::refusal::Surface;
-use super::{gemini, ollama, openai};
+use super::{gemini, native, ollama, openai};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +13,13 @@ pub(super) enum Endpoint {
     Ollama(ollama::Endpoint),
     Anthropic,
     Gemini(gemini::Endpoint),
+    Native(native::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
     LlamaCppProps,
+    TgiInfo,
+    SglangServerInfo,
     Metrics,
     OllamaRoot,
     OllamaVersion,
@@ -34,6 +37,7 @@ impl Endpoint {
             }
             Self::Anthropic => Surface::Anthropic,
             Self::Gemini(_) => Surface::Gemini,
+            Self::Native(kind) => kind.surface(),
             _ => Surface::OpenAi,
         }
     }
@@ -47,6 +51,7 @@ impl Endpoint {
                 | Self::Anthropic
                 | Self::Gemini(_)
                 | Self::Ollama(_)
+                | Self::Native(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -61,7 +66,7 @@ pub(super) enum Miss {
     WrongMethod,
 }
 
-const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, All];
+const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, Tgi, Sglang, All];
 
 /// Method, path, meaning and the flavors that have it.
 const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
@@ -84,13 +89,44 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Method::GET,
         "/health",
         Endpoint::Health,
-        &[Vllm, LlamaCpp, All],
+        &[Vllm, LlamaCpp, Tgi, Sglang, All],
     ),
     (Method::GET, "/version", Endpoint::VllmVersion, &[Vllm, All]),
     (
         Method::GET,
         "/props",
         Endpoint::LlamaCppProps,
+        &[LlamaCpp, All],
+    ),
+    (Method::GET, "/info", Endpoint::TgiInfo, &[Tgi, All]),
+    (
+        Method::GET,
+        "/get_server_info",
+        Endpoint::SglangServerInfo,
+        &[Sglang, All],
+    ),
+    (
+        Method::POST,
+        "/generate",
+        Endpoint::Native(native::Endpoint::TgiGenerate),
+        &[Tgi, All],
+    ),
+    (
+        Method::POST,
+        "/generate_stream",
+        Endpoint::Native(native::Endpoint::TgiGenerateStream),
+        &[Tgi, All],
+    ),
+    (
+        Method::POST,
+        "/generate",
+        Endpoint::Native(native::Endpoint::SglangGenerate),
+        &[Sglang],
+    ),
+    (
+        Method::POST,
+        "/completion",
+        Endpoint::Native(native::Endpoint::LlamaCppCompletion),
         &[LlamaCpp, All],
     ),
     (

@@ -152,7 +152,15 @@ async fn a_proxy_of_30_ms_is_what_is_left_unattributed() {
         ),
         (
             "llama.cpp's phases",
-            through_proxy("llamacpp", llamacpp, warm).await,
+            through_proxy("llamacpp", llamacpp.clone(), warm).await,
+        ),
+        (
+            "llama.cpp's phases by its own route",
+            through_proxy("llamacpp-completion", llamacpp, warm).await,
+        ),
+        (
+            "SGLang's latency by its own route",
+            through_proxy("sglang-generate", flavored(RuntimeFlavor::Sglang), warm).await,
         ),
         (
             "a header on a whole answer",

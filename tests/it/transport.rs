@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -292,6 +293,8 @@ async fn a_runtime_is_found_by_asking() {
         (RuntimeFlavor::Vllm, "vllm"),
         (RuntimeFlavor::LlamaCpp, "llamacpp"),
         (RuntimeFlavor::Ollama, "ollama"),
+        (RuntimeFlavor::Tgi, "tgi"),
+        (RuntimeFlavor::Sglang, "sglang"),
     ] {
         let server = simulate(Character { flavor, ..quick() }).await;
         let endpoint = Endpoint::parse(&server.url()).unwrap();
@@ -304,6 +307,61 @@ async fn a_runtime_is_found_by_asking() {
             (name, 1),
             "{found:?}"
         );
+    }
+}
+
+/// Answers one path with JSON, and some with other statuses than 404.
+async fn stub(known: &'static str, json: &'static str, others: &'static [(&str, u16)]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            let request = String::from_utf8(request).unwrap();
+            let path = request.split(' ').nth(1).unwrap();
+            let other = others.iter().find(|(at, _)| *at == path);
+            let (status, body) = match other {
+                Some((_, status)) => (*status, "{}"),
+                None if path == known => (200, json),
+                None => (404, "{}"),
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_runtime_without_the_openai_api_is_spoken_to_in_its_own() {
+    const TGI: &str = r#"{"model_id":"org/m","version":"1.0.3"}"#;
+    const SGLANG: &str = r#"{"model_path":"/m","served_model_name":"org/m","version":"0.4.1"}"#;
+    const LLAMACPP: &str = r#"{"default_generation_settings":{},"model_path":"org/m"}"#;
+    let chat: &[_] = &[("/v1/chat/completions", 405)];
+    for (path, json, others, name) in [
+        ("/info", TGI, &[][..], "tgi-generate"),
+        // TGI 1.4 had a chat, but no list of models yet.
+        ("/info", TGI, chat, "tgi"),
+        ("/info", TGI, &[("/v1/models", 401)], "tgi"),
+        ("/get_server_info", SGLANG, &[], "sglang-generate"),
+        ("/props", LLAMACPP, &[], "llamacpp-completion"),
+    ] {
+        let url = stub(path, json, others).await;
+        let endpoint = Endpoint::parse(&url).unwrap();
+        let dialer = sonde::transport::Dialer::new(&endpoint).unwrap();
+        let found = sonde::runtime::detect::detect(&endpoint, &dialer)
+            .await
+            .unwrap();
+        assert_eq!(found.runtime.name, name, "{found:?}");
+        if name.contains('-') {
+            assert_eq!(found.default_model(), Some("org/m"));
+        }
     }
 }
 

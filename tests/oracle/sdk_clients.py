@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The official clients of OpenAI, Ollama, Anthropic and Google talk to a simulated runtime.
+"""The official clients of OpenAI, Ollama, Anthropic, Google and Hugging Face talk to a simulated runtime.
 
 usage: sdk_clients.py http://127.0.0.1:PORT MODEL
 
-Needs `pip install openai ollama anthropic google-genai`. Prints one line per check and
+Needs `pip install openai ollama anthropic google-genai huggingface-hub`. Prints one line per check and
 `N passed, N failed`; the exit code is 1 if any check failed. The Ollama checks run only where
-`/api/version` answers, Google's only where its path does.
+`/api/version` answers, Google's only where its path does, and those of TGI's own dialect, which Hugging Face's
+client speaks, only where `/info` does.
 """
 
 import sys
@@ -13,10 +14,12 @@ import urllib.error
 import urllib.request
 
 import anthropic
+import huggingface_hub
 import ollama
 import openai
 from google import genai
 from google.genai import errors, types
+from huggingface_hub import errors as hub_errors
 
 FAULT = "x-simulate-fault"
 MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -436,9 +439,68 @@ def has_gemini(url):
         return error.code == 405
 
 
-def has_ollama(url):
+def tgi_checks(checks, url):
+    clients = []
+
+    def client(path, fault="ok"):
+        made = huggingface_hub.InferenceClient(f"{url}{path}", timeout=30, headers={FAULT: fault})
+        # One that is collected closes its streams.
+        clients.append(made)
+        return made.text_generation
+
+    def stream(fault="ok", **more):
+        return client("/generate_stream", fault)(
+            "Say hello.", stream=True, max_new_tokens=8, details=True, **more
+        )
+
+    def streams(fault="ok"):
+        events = list(stream(fault))
+        texts = [event.token.text for event in events if not event.token.special]
+        last = events[-1]
+        require(len(texts) == 8 and all(texts), f"texts {texts}")
+        require(last.generated_text == "".join(texts), f"text {last.generated_text}")
+        require(last.details.finish_reason == "length", f"reason {last.details}")
+        require(last.details.generated_tokens == 8, f"details {last.details}")
+        require(last.details.input_length > 0, f"details {last.details}")
+        early = [event for event in events[:-1] if event.generated_text or event.details]
+        require(not early, f"an early end: {early}")
+
+    def streams_to_the_models_end():
+        generate = client("/generate_stream")
+        events = list(generate("Say hello.", stream=True, max_new_tokens=4096, details=True))
+        require(events[-1].token.special, f"last token {events[-1].token}")
+        require(events[-1].details.finish_reason == "eos_token", f"{events[-1].details}")
+
+    def whole():
+        answer = client("/generate")("Say hello.", max_new_tokens=8, details=True)
+        require(len(answer.generated_text) > 0, "no text")
+        require(answer.details.generated_tokens == 8, f"details {answer.details}")
+        require(answer.details.finish_reason == "length", f"details {answer.details}")
+
+    def in_band():
+        error = require_raises(
+            hub_errors.GenerationError, lambda: list(stream("in_band_error"))
+        )
+        require("simulated" in str(error), f"message {error}")
+
+    def raises(expected, fault, **more):
+        return lambda: require_raises(expected, lambda: list(stream(fault, **more)))
+
+    checks.run("tgi: streams with details", streams)
+    checks.run("tgi: streams to the model's own end", streams_to_the_models_end)
+    checks.run("tgi: generates as a whole", whole)
+    invalid = raises(hub_errors.ValidationError, "ok", temperature=0.0)
+    broken = raises(hub_errors.IncompleteGenerationError, "5xx")
+    checks.run("tgi: a temperature of 0 is ValidationError", invalid)
+    checks.run("tgi: 429 is OverloadedError", raises(hub_errors.OverloadedError, "429"))
+    checks.run("tgi: 500 is IncompleteGenerationError", broken)
+    checks.run("tgi: an error in the stream is GenerationError", in_band)
+    checks.run("tgi: reads through split_frames", lambda: streams("split_frames"))
+
+
+def answers(url, path):
     try:
-        with urllib.request.urlopen(f"{url}/api/version", timeout=10):
+        with urllib.request.urlopen(f"{url}{path}", timeout=10):
             return True
     except urllib.error.HTTPError:
         return False
@@ -451,11 +513,13 @@ def main():
     url, model = sys.argv[1].rstrip("/"), sys.argv[2]
     checks = Checks()
     openai_checks(checks, url, model)
-    if has_ollama(url):
+    if answers(url, "/api/version"):
         ollama_checks(checks, url, model)
     anthropic_checks(checks, url, model)
     if has_gemini(url):
         gemini_checks(checks, url, model)
+    if answers(url, "/info"):
+        tgi_checks(checks, url)
     print(f"{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 

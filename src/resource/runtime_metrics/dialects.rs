@@ -110,7 +110,9 @@ pub(super) const DIALECTS: &[Dialect] = &[
 
 /// The dialect of a runtime. Absent: none is known, or the runtime has none.
 pub(super) fn of(runtime: &str) -> Option<&'static Dialect> {
-    DIALECTS.iter().find(|dialect| dialect.runtime == runtime)
+    // `tgi-generate` is TGI's server by another of its routes.
+    let server = runtime.split('-').next().unwrap_or(runtime);
+    DIALECTS.iter().find(|dialect| dialect.runtime == server)
 }
 
 const VLLM: NameMap = NameMap {

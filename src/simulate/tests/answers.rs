@@ -153,6 +153,57 @@ async fn bad_requests_are_refused_in_the_form_of_the_dialect() {
 }
 
 #[tokio::test]
+async fn servers_with_a_dialect_of_their_own_refuse_in_it() {
+    let running = Running::start(quick()).await;
+    for (path, body, status, wanted) in [
+        (
+            "/generate_stream",
+            r#"{"inputs":"x","parameters":{"temperature":0}}"#,
+            422,
+            r#""error_type":"validation""#,
+        ),
+        ("/generate", r#"{"inputs":""}"#, 422, "cannot be empty"),
+        ("/generate", r#"{"text":7}"#, 400, r#"{"error":{"message":"#),
+        (
+            "/completion",
+            "{}",
+            400,
+            r#""type":"invalid_request_error""#,
+        ),
+    ] {
+        let reply = running.ask(&post(path, body, "")).await;
+        assert_eq!(reply.status(), status, "{path} {body}");
+        assert!(reply.text().contains(wanted), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn sglang_repeats_the_text_and_tgi_gives_the_whole_at_the_end() {
+    let running = Running::start(quick()).await;
+    let ask = async |path, body| running.ask(&post(path, body, "")).await;
+    let body =
+        r#"{"text":"hi","sampling_params":{"max_new_tokens":4},"stream":true,"model":"any"}"#;
+    let reply = ask("/generate", body).await;
+    let values = reply.values();
+    let texts: Vec<&str> = values.iter().filter_map(|v| v["text"].as_str()).collect();
+    assert_eq!(texts.len(), 4);
+    assert!(texts.is_sorted_by(|one, next| next.len() > one.len() && next.starts_with(one)));
+    assert_eq!(values[3]["meta_info"]["finish_reason"]["type"], "length");
+    assert!(reply.text().ends_with("data: [DONE]\n\n"));
+
+    let body = r#"{"inputs":"hi","parameters":{"max_new_tokens":4,"details":true}}"#;
+    let text = ask("/generate_stream", body).await.text();
+    let events = text.lines().filter_map(|line| line.strip_prefix("data:"));
+    let events: Vec<Value> = events
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect();
+    let parts = events.iter().map(|event| event["token"]["text"].as_str());
+    let parts: String = parts.map(Option::unwrap).collect();
+    assert_eq!(events[3]["generated_text"], parts);
+    assert_eq!(events[3]["details"]["generated_tokens"], 4);
+}
+
+#[tokio::test]
 async fn each_flavor_describes_itself() {
     for (flavor, path, wanted) in [
         (RuntimeFlavor::Vllm, "/version", "sonde-simulate"),
@@ -169,6 +220,12 @@ async fn each_flavor_describes_itself() {
         (RuntimeFlavor::Ollama, "/api/tags", "sim-model:latest"),
         (RuntimeFlavor::Ollama, "/v1/models", "sim-model:latest"),
         (RuntimeFlavor::Vllm, "/v1/models", "max_model_len"),
+        (RuntimeFlavor::Tgi, "/info", "model_id"),
+        (
+            RuntimeFlavor::Sglang,
+            "/get_server_info",
+            "served_model_name",
+        ),
     ] {
         let running = Running::start(Character { flavor, ..quick() }).await;
         let reply = running.ask(&get(path)).await;

@@ -1,0 +1,92 @@
+//! What the requests of several dialects have in common.
+
+use super::openai::drop_nulls;
+use super::{EncodeInput, EncodedRequest};
+use crate::wire::Framing;
+use http::header::{ACCEPT, HeaderValue};
+use serde_json::{Map, Value};
+
+/// Writes a request whose answer is server-sent events, or one JSON document without a stream. The
+/// scenario's own fields go over `body`; where the dialect keeps options in an object of their own,
+/// the scenario's join ours there.
+pub(super) fn request(
+    path: &'static str,
+    input: EncodeInput<'_>,
+    mut body: Map<String, Value>,
+    options: Option<(&str, Map<String, Value>)>,
+) -> EncodedRequest {
+    let mut extra = input.generation.extra_body.clone();
+    if let Some((name, mut ours)) = options {
+        match extra.remove(name) {
+            Some(Value::Object(more)) => ours.extend(more),
+            Some(other) => drop(extra.insert(name.to_owned(), other)),
+            None => {}
+        }
+        drop_nulls(&mut ours);
+        body.insert(name.to_owned(), ours.into());
+    }
+    // The server itself knows one model only; gateways in front of it choose by this.
+    body.insert("model".to_owned(), input.model.into());
+    body.insert("stream".to_owned(), input.stream.into());
+    body.extend(extra);
+    drop_nulls(&mut body);
+    let accept = match input.stream {
+        true => HeaderValue::from_static("text/event-stream"),
+        false => HeaderValue::from_static("application/json"),
+    };
+    EncodedRequest {
+        path: path.into(),
+        headers: vec![(ACCEPT, accept)],
+        body: Value::Object(body).to_string().into(),
+    }
+}
+
+/// How the answer to such a request is cut into frames.
+pub(super) fn framing(stream: bool) -> Framing {
+    match stream {
+        true => Framing::Sse,
+        false => Framing::WholeBody,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Generation, Operation};
+    use crate::workload::Prompt;
+    use serde_json::json;
+
+    fn body(extra: &Value) -> Value {
+        let generation = Generation {
+            extra_body: extra.as_object().cloned().unwrap(),
+            ..Generation::default()
+        };
+        let prompt = Prompt {
+            system: None,
+            user: String::new(),
+            generated_words: None,
+        };
+        let input = EncodeInput {
+            model: "m",
+            operation: Operation::Completion,
+            stream: true,
+            prompt: &prompt,
+            generation: &generation,
+        };
+        let ours = Map::from_iter([("a".to_owned(), json!(1)), ("b".to_owned(), json!(2))]);
+        let request = request("/x", input, Map::new(), Some(("options", ours)));
+        serde_json::from_slice(&request.body).unwrap()
+    }
+
+    #[test]
+    fn a_scenarios_options_join_ours_and_null_takes_one_out() {
+        let seen = body(&json!({"options": {"b": 3, "c": 4, "a": null}, "model": null}));
+        assert_eq!(
+            seen,
+            json!({"options": {"b": 3, "c": 4}, "stream": true}),
+            "and the model as well"
+        );
+        let seen = body(&json!({ "options": null }));
+        assert_eq!(seen, json!({"model": "m", "stream": true}));
+    }
+}
