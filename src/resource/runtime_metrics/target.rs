@@ -181,6 +181,9 @@ pub(super) mod tests {
         assert_eq!(place("vllm").unwrap(), "http://h:8000/team/metrics");
         assert_eq!(place("ollama").unwrap(), "http://h:8000/team/api/ps");
         assert_eq!(place("triton").unwrap(), "http://h:8002/metrics");
+        for by_another_route in ["tgi-generate", "llamacpp-completion", "sglang-generate"] {
+            assert_eq!(place(by_another_route), place("vllm"));
+        }
         assert_eq!(
             place("openai"),
             None,
