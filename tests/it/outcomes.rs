@@ -94,7 +94,7 @@ async fn every_fault_has_its_own_outcome() {
                 // Text-only dialects have no place for hidden reasoning; OpenAI's completions are one.
                 let text_only = match runtime {
                     "openai" => operation == Operation::Completion,
-                    "ollama" => false,
+                    "ollama" | "anthropic" | "gemini" => false,
                     _ => true,
                 };
                 if *fault == Fault::ReasoningOnly && text_only {
