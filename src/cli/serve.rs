@@ -46,7 +46,7 @@ pub(super) struct TargetArgs {
     /// The model to ask for [default: the first that the endpoint offers]
     #[arg(long, requires = "url")]
     model: Option<String>,
-    /// The runtime: auto, ollama, openai, vllm, llamacpp, sglang, tgi, llamaedge
+    /// The runtime: auto, or one that docs/configuration.md lists, such as ollama, vllm or anthropic
     #[arg(long, requires = "url")]
     runtime: Option<String>,
     /// Let runs load the model, and keep it in memory (Ollama unloads idle ones)
