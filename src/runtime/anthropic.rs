@@ -1,13 +1,13 @@
 //! The Anthropic Messages API (`/v1/messages`), as Anthropic speaks it, and as vLLM, llama.cpp's server and
 //! Ollama offer it beside their own: named server-sent events that end with `message_stop`.
 
-use super::openai::drop_nulls;
+use super::request::{drop_nulls, encoded};
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
-use crate::wire::{Frame, Framing};
-use http::header::{ACCEPT, HeaderName, HeaderValue};
+use crate::wire::Frame;
+use http::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -44,26 +44,13 @@ impl Runtime for Anthropic {
             map.extend(generation.extra_body.clone());
             drop_nulls(map);
         }
-        let accept = match input.stream {
-            true => HeaderValue::from_static("text/event-stream"),
-            false => HeaderValue::from_static("application/json"),
-        };
-        EncodedRequest {
-            path: "/v1/messages".into(),
-            headers: vec![(ACCEPT, accept), VERSION],
-            body: body.to_string().into(),
-        }
+        let mut request = encoded("/v1/messages", input.stream, &body);
+        request.headers.push(VERSION);
+        request
     }
 
     fn key_header(&self) -> Option<HeaderName> {
         Some(HeaderName::from_static("x-api-key"))
-    }
-
-    fn framing(&self, stream: bool) -> Framing {
-        match stream {
-            true => Framing::Sse,
-            false => Framing::WholeBody,
-        }
     }
 
     fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {

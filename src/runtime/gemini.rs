@@ -1,13 +1,13 @@
 //! The Gemini API (`generateContent` and `streamGenerateContent?alt=sse`): server-sent events without
 //! a last word. The stream is complete when its body ends after a finish reason.
 
-use super::openai::drop_nulls;
+use super::request::{drop_nulls, encoded};
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
-use crate::wire::{Frame, Framing};
-use http::header::{ACCEPT, HeaderName, HeaderValue};
+use crate::wire::Frame;
+use http::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -54,26 +54,16 @@ impl Runtime for Gemini {
             map.extend(extra);
             drop_nulls(map);
         }
-        let (method, accept) = match input.stream {
-            true => ("streamGenerateContent?alt=sse", "text/event-stream"),
-            false => ("generateContent", "application/json"),
+        let method = match input.stream {
+            true => "streamGenerateContent?alt=sse",
+            false => "generateContent",
         };
-        EncodedRequest {
-            path: format!("/v1beta/{}:{method}", resource(input.model)).into(),
-            headers: vec![(ACCEPT, HeaderValue::from_static(accept))],
-            body: body.to_string().into(),
-        }
+        let path = format!("/v1beta/{}:{method}", resource(input.model));
+        encoded(path, input.stream, &body)
     }
 
     fn key_header(&self) -> Option<HeaderName> {
         Some(HeaderName::from_static("x-goog-api-key"))
-    }
-
-    fn framing(&self, stream: bool) -> Framing {
-        match stream {
-            true => Framing::Sse,
-            false => Framing::WholeBody,
-        }
     }
 
     fn interpreter(&self, _operation: Operation, _stream: bool) -> Box<dyn Interpreter> {

@@ -2,12 +2,12 @@
 //! has `stop`, the reason and `timings`; there is no other terminator.
 
 use super::openai::{LlamaTimings, whole};
-use super::request::{framing, request};
+use super::request::request;
 use super::text::{Text, error_message, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
-use crate::wire::{Frame, Framing};
+use crate::wire::Frame;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -24,10 +24,6 @@ impl Runtime for LlamaCpp {
             body.insert("temperature".into(), temperature.into());
         }
         request("/completion", input, body, None)
-    }
-
-    fn framing(&self, stream: bool) -> Framing {
-        framing(stream)
     }
 
     fn interpreter(&self, _operation: Operation, _stream: bool) -> Box<dyn Interpreter> {

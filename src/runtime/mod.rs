@@ -80,8 +80,13 @@ pub trait Runtime: Send + Sync {
         None
     }
 
-    /// How a successful body is cut into frames.
-    fn framing(&self, stream: bool) -> Framing;
+    /// How a successful body is cut into frames: a stream as server-sent events, unless the dialect has its own.
+    fn framing(&self, stream: bool) -> Framing {
+        match stream {
+            true => Framing::Sse,
+            false => Framing::WholeBody,
+        }
+    }
 
     /// A fresh reader of one answer's frames.
     fn interpreter(&self, operation: Operation, stream: bool) -> Box<dyn Interpreter>;

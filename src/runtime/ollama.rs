@@ -1,7 +1,8 @@
 //! Ollama's own dialect: `/api/chat` and `/api/generate`, one JSON document per line, the runtime's
 //! own durations (nanoseconds) in the last.
 
-use super::openai::{drop_nulls, messages};
+use super::openai::messages;
+use super::request::drop_nulls;
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};

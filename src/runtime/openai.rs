@@ -1,15 +1,15 @@
 //! The OpenAI dialect, as vLLM, llama.cpp, SGLang, LlamaEdge and TGI speak it: chat and completions,
 //! server-sent events that end with `[DONE]`, usage in the stream, reasoning deltas, in-band errors.
 
+use super::request::{drop_nulls, encoded};
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
-use crate::wire::{Frame, Framing};
+use crate::wire::Frame;
 use crate::workload::Prompt;
-use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(super) struct OpenAi;
@@ -34,35 +34,16 @@ impl Runtime for OpenAi {
             map.extend(input.generation.extra_body.clone());
             drop_nulls(map);
         }
-        let accept = match input.stream {
-            true => HeaderValue::from_static("text/event-stream"),
-            false => HeaderValue::from_static("application/json"),
+        let path = match input.operation {
+            Operation::Chat => "/v1/chat/completions",
+            Operation::Completion => "/v1/completions",
         };
-        EncodedRequest {
-            path: match input.operation {
-                Operation::Chat => "/v1/chat/completions".into(),
-                Operation::Completion => "/v1/completions".into(),
-            },
-            headers: vec![(ACCEPT, accept)],
-            body: body.to_string().into(),
-        }
-    }
-
-    fn framing(&self, stream: bool) -> Framing {
-        match stream {
-            true => Framing::Sse,
-            false => Framing::WholeBody,
-        }
+        encoded(path, input.stream, &body)
     }
 
     fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {
         Box::new(OpenAiInterpreter { stream })
     }
-}
-
-/// `null` in a scenario's `body` takes a field out: some servers refuse fields that others need.
-pub(super) fn drop_nulls(body: &mut Map<String, Value>) {
-    body.retain(|_, value| !value.is_null());
 }
 
 /// `[{role, content}]`, the system message first.

@@ -1,12 +1,11 @@
 //! What the requests of several dialects have in common.
 
-use super::openai::drop_nulls;
 use super::{EncodeInput, EncodedRequest};
-use crate::wire::Framing;
 use http::header::{ACCEPT, HeaderValue};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-/// Writes a request whose answer is server-sent events, or one JSON document without a stream. The
+/// Writes such a request as [`encoded`] does. The
 /// scenario's own fields go over `body`; where the dialect keeps options in an object of their own,
 /// the scenario's join ours there.
 pub(super) fn request(
@@ -30,23 +29,29 @@ pub(super) fn request(
     body.insert("stream".to_owned(), input.stream.into());
     body.extend(extra);
     drop_nulls(&mut body);
-    let accept = match input.stream {
+    encoded(path, input.stream, &Value::Object(body))
+}
+
+/// A request whose answer is server-sent events, or one JSON document without a stream.
+pub(super) fn encoded(
+    path: impl Into<Cow<'static, str>>,
+    stream: bool,
+    body: &Value,
+) -> EncodedRequest {
+    let accept = match stream {
         true => HeaderValue::from_static("text/event-stream"),
         false => HeaderValue::from_static("application/json"),
     };
     EncodedRequest {
         path: path.into(),
         headers: vec![(ACCEPT, accept)],
-        body: Value::Object(body).to_string().into(),
+        body: body.to_string().into(),
     }
 }
 
-/// How the answer to such a request is cut into frames.
-pub(super) fn framing(stream: bool) -> Framing {
-    match stream {
-        true => Framing::Sse,
-        false => Framing::WholeBody,
-    }
+/// `null` in a scenario's `body` takes a field out: some servers refuse fields that others need.
+pub(super) fn drop_nulls(body: &mut Map<String, Value>) {
+    body.retain(|_, value| !value.is_null());
 }
 
 #[cfg(test)]

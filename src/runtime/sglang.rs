@@ -3,12 +3,12 @@
 //! ends the stream.
 
 use super::openai::{seconds, whole};
-use super::request::{framing, request};
+use super::request::request;
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
-use crate::wire::{Frame, Framing};
+use crate::wire::Frame;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -32,10 +32,6 @@ impl Runtime for Sglang {
             body,
             Some(("sampling_params", sampling)),
         )
-    }
-
-    fn framing(&self, stream: bool) -> Framing {
-        framing(stream)
     }
 
     fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {

@@ -2,12 +2,12 @@
 //! events without a terminator of their own, and `/generate`. TGI's own times are in the headers of a whole answer.
 
 use super::openai::whole;
-use super::request::{framing, request};
+use super::request::request;
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
-use crate::wire::{Frame, Framing};
+use crate::wire::Frame;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -35,10 +35,6 @@ impl Runtime for Tgi {
         };
         let body = Map::from_iter([("inputs".to_owned(), whole(input.prompt).into())]);
         request(path, input, body, Some(("parameters", parameters)))
-    }
-
-    fn framing(&self, stream: bool) -> Framing {
-        framing(stream)
     }
 
     fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {
