@@ -80,6 +80,11 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// The service whose requests are signed (AWS Signature Version 4); `None` where a key travels in a header.
+    fn aws_service(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How a successful body is cut into frames: a stream as server-sent events, unless the dialect has its own.
     fn framing(&self, stream: bool) -> Framing {
         match stream {
