@@ -109,7 +109,11 @@ fn target(
         let remedy = "leave it out for the first model that the endpoint offers";
         context.refuse(&format!("{place}.model"), "is empty", remedy);
     }
-    let peer = aws::Peer { runtime, host };
+    let peer = aws::Peer {
+        runtime: runtime.map(|runtime| runtime.name),
+        service: runtime.and_then(|runtime| runtime.adapter.aws_service()),
+        host,
+    };
     let auth = credentials::auth(place, auth.unwrap_or_default(), peer, context);
     let headers = [
         ("headers", headers),
