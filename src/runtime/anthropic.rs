@@ -3,7 +3,7 @@
 
 use super::request::{drop_nulls, encoded};
 use super::text::{Text, error_text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
@@ -22,6 +22,16 @@ const VERSION: (HeaderName, HeaderValue) = (
 );
 
 pub(super) struct Anthropic;
+
+pub(super) const ANTHROPIC: RuntimeSpec = RuntimeSpec {
+    hosts: &["api.anthropic.com"],
+    ..RuntimeSpec::new(
+        "anthropic",
+        "the Anthropic Messages API, server-sent events; the key travels as `x-api-key`",
+        &Anthropic,
+        "https://api.anthropic.com",
+    )
+};
 
 impl Runtime for Anthropic {
     /// Chat and completion are the same here: there is one operation.

@@ -1,7 +1,7 @@
 //! Finds out what an endpoint speaks by asking it: Ollama's version, vLLM's version, llama.cpp's
 //! props, TGI's info, SGLang's server info, the OpenAI model list.
 
-use super::{RuntimeSpec, find};
+use super::{RUNTIMES, RuntimeSpec, find};
 use crate::transport::{AskError, Dialer, Endpoint, ask};
 use bytes::Bytes;
 use http::Method;
@@ -54,59 +54,19 @@ pub enum DetectError {
 }
 
 /// One way to recognise a runtime.
-struct Question {
-    path: &'static str,
-    runtime: &'static str,
+pub(super) struct Question {
+    /// Where it is asked.
+    pub(super) path: &'static str,
+    /// Where the models are listed: OpenAI's way, or Ollama's.
+    pub(super) models: &'static str,
     /// The runtime's own dialect, and where the answer names its model: for a server that has no other.
-    native: Option<(&'static str, &'static [&'static str])>,
+    pub(super) native: Option<(&'static str, &'static [&'static str])>,
     /// Reads the version out of a JSON answer; `None` means "this is not it".
-    recognise: fn(&Value) -> Option<String>,
+    pub(super) recognise: fn(&Value) -> Option<String>,
 }
 
-/// Asked in order: the specific before the general.
-const QUESTIONS: &[Question] = &[
-    Question {
-        path: "/api/version",
-        runtime: "ollama",
-        native: None,
-        recognise: |answer| text(answer, &["version"]),
-    },
-    Question {
-        path: "/get_server_info",
-        runtime: "sglang",
-        native: Some(("sglang-generate", &["served_model_name", "model_path"])),
-        recognise: |answer| text(answer, &["version", "sglang_version"]),
-    },
-    Question {
-        path: "/version",
-        runtime: "vllm",
-        native: None,
-        // LocalAI answers here too, with a `v` in front.
-        recognise: |answer| {
-            text(answer, &["version"]).filter(|v| v.starts_with(|c: char| c.is_ascii_digit()))
-        },
-    },
-    Question {
-        path: "/info",
-        runtime: "tgi",
-        native: Some(("tgi-generate", &["model_id"])),
-        recognise: |answer| {
-            answer.get("model_id")?;
-            text(answer, &["version"])
-        },
-    },
-    Question {
-        path: "/props",
-        runtime: "llamacpp",
-        native: Some(("llamacpp-completion", &["model_alias", "model_path"])),
-        recognise: |answer| {
-            answer.get("default_generation_settings")?;
-            text(answer, &["build_info"]).or_else(|| Some(String::new()))
-        },
-    },
-];
-
-fn text(answer: &Value, keys: &[&str]) -> Option<String> {
+/// The text at the first of the keys that has one.
+pub(super) fn text(answer: &Value, keys: &[&str]) -> Option<String> {
     keys.iter()
         .find_map(|key| answer.get(key)?.as_str())
         .map(str::to_owned)
@@ -122,7 +82,10 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
         dialer,
         unauthorized: None,
     };
-    for question in QUESTIONS {
+    for spec in RUNTIMES {
+        let Some(question) = &spec.question else {
+            continue;
+        };
         let Some(answer) = asker.json(question.path).await? else {
             continue;
         };
@@ -134,20 +97,15 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
             _ => None,
         };
         let (runtime, models) = match native {
-            Some((runtime, keys)) => (Some(runtime), text(&answer, keys).into_iter().collect()),
-            None => (
-                find(question.runtime),
-                asker.models(question.runtime).await?,
-            ),
+            Some((runtime, keys)) => (runtime, text(&answer, keys).into_iter().collect()),
+            None => (spec, asker.models(question.models).await?),
         };
-        if let Some(runtime) = runtime {
-            return Ok(Detection {
-                runtime,
-                version: (!version.is_empty()).then_some(version),
-                models,
-                evidence: format!("GET {}", question.path),
-            });
-        }
+        return Ok(Detection {
+            runtime,
+            version: (!version.is_empty()).then_some(version),
+            models,
+            evidence: format!("GET {}", question.path),
+        });
     }
     let listed = asker.json("/v1/models").await?;
     let found = listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?)));
@@ -224,12 +182,7 @@ impl Asker<'_> {
         Ok(false)
     }
 
-    async fn models(&mut self, runtime: &str) -> Result<Vec<String>, DetectError> {
-        let path = if runtime == "ollama" {
-            "/api/tags"
-        } else {
-            "/v1/models"
-        };
+    async fn models(&mut self, path: &str) -> Result<Vec<String>, DetectError> {
         let answer = self.json(path).await?;
         Ok(answer
             .and_then(|answer| model_ids(&answer))
@@ -256,13 +209,6 @@ fn owner(answer: &Value) -> Option<&'static RuntimeSpec> {
         .pointer("/data/0/owned_by")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let name = match owned_by {
-        "vllm" => "vllm",
-        "sglang" => "sglang",
-        // `me` is llama-cpp-python.
-        "llamacpp" | "me" => "llamacpp",
-        "Not specified" => "llamaedge",
-        _ => "openai",
-    };
-    find(name)
+    let of = |spec: &&RuntimeSpec| spec.owners.contains(&owned_by);
+    RUNTIMES.iter().find(of).or_else(|| find("openai"))
 }

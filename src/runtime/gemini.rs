@@ -3,7 +3,7 @@
 
 use super::request::{drop_nulls, encoded};
 use super::text::{Text, error_text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
@@ -24,6 +24,16 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 const COLLECTIONS: [&str; 2] = ["models/", "tunedModels/"];
 
 pub(super) struct Gemini;
+
+pub(super) const GEMINI: RuntimeSpec = RuntimeSpec {
+    hosts: &["generativelanguage.googleapis.com"],
+    ..RuntimeSpec::new(
+        "gemini",
+        "the Gemini API, server-sent events; the key travels as `x-goog-api-key`",
+        &Gemini,
+        "https://generativelanguage.googleapis.com",
+    )
+};
 
 impl Runtime for Gemini {
     /// Chat and completion are the same here: there is one operation.

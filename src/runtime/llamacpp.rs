@@ -4,7 +4,7 @@
 use super::openai::{LlamaTimings, whole};
 use super::request::request;
 use super::text::{Text, error_message, error_text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
@@ -12,6 +12,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub(super) struct LlamaCpp;
+
+pub(super) const LLAMACPP_COMPLETION: RuntimeSpec = RuntimeSpec::new(
+    "llamacpp-completion",
+    "llama.cpp's server, by its own route `/completion`",
+    &LlamaCpp,
+    "http://127.0.0.1:8080",
+);
 
 impl Runtime for LlamaCpp {
     /// The route takes a text: a chat goes there as one, without the model's template.

@@ -1,6 +1,7 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
 mod anthropic;
+mod description;
 pub mod detect;
 mod gemini;
 mod head_timings;
@@ -8,16 +9,21 @@ mod llamacpp;
 mod ollama;
 mod openai;
 mod request;
+mod servers;
 mod sglang;
 mod text;
 mod tgi;
+#[cfg(test)]
+mod toy;
 
+pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::head_timings;
 
 use crate::measure::delta::Delta;
 use crate::wire::{Frame, Framing};
 use crate::workload::Prompt;
 use bytes::Bytes;
+use detect::Question;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -127,77 +133,54 @@ pub struct RuntimeSpec {
     pub summary: &'static str,
     /// The dialect that it speaks.
     pub adapter: &'static dyn Runtime,
+    /// A URL as a configuration has it, for documentation and help.
+    pub url: &'static str,
+    /// Hosts that speak this dialect only, and answer nothing to whoever has no key.
+    hosts: &'static [&'static str],
+    /// How `auto` tells it from others.
+    question: Option<Question>,
+    /// Whom its models belong to in the OpenAI API's list of models.
+    owners: &'static [&'static str],
 }
 
-/// Every runtime by name. Several share the OpenAI dialect; their names make them comparable. A server's
-/// own dialect, where it also has that of OpenAI, goes by the server and its route.
-pub const RUNTIMES: &[RuntimeSpec] = &[
-    RuntimeSpec {
-        name: "ollama",
-        summary: "Ollama's own API: generate and chat, newline-delimited JSON",
-        adapter: &ollama::Ollama,
-    },
-    RuntimeSpec {
-        name: "openai",
-        summary: "any server with the OpenAI API: chat and completions, server-sent events",
-        adapter: &openai::OpenAi,
-    },
-    RuntimeSpec {
-        name: "vllm",
-        summary: "vLLM's OpenAI-compatible server",
-        adapter: &openai::OpenAi,
-    },
-    RuntimeSpec {
-        name: "llamacpp",
-        summary: "llama.cpp's server, and llama-cpp-python's",
-        adapter: &openai::OpenAi,
-    },
-    RuntimeSpec {
-        name: "sglang",
-        summary: "SGLang's OpenAI-compatible server",
-        adapter: &openai::OpenAi,
-    },
-    RuntimeSpec {
-        name: "tgi",
-        summary: "Text Generation Inference, by its OpenAI-compatible route",
-        adapter: &openai::OpenAi,
-    },
-    RuntimeSpec {
-        name: "llamaedge",
-        summary: "LlamaEdge (WASM), by its OpenAI-compatible API",
-        adapter: &openai::OpenAi,
-    },
-    RuntimeSpec {
-        name: "anthropic",
-        summary: "the Anthropic Messages API, server-sent events; the key travels as `x-api-key`",
-        adapter: &anthropic::Anthropic,
-    },
-    RuntimeSpec {
-        name: "gemini",
-        summary: "the Gemini API, server-sent events; the key travels as `x-goog-api-key`",
-        adapter: &gemini::Gemini,
-    },
-    RuntimeSpec {
-        name: "tgi-generate",
-        summary: "Text Generation Inference, by its own route `/generate_stream`",
-        adapter: &tgi::Tgi,
-    },
-    RuntimeSpec {
-        name: "llamacpp-completion",
-        summary: "llama.cpp's server, by its own route `/completion`",
-        adapter: &llamacpp::LlamaCpp,
-    },
-    RuntimeSpec {
-        name: "sglang-generate",
-        summary: "SGLang's server, by its own route `/generate`",
-        adapter: &sglang::Sglang,
-    },
-];
+impl RuntimeSpec {
+    /// A runtime that `auto` does not find.
+    const fn new(
+        name: &'static str,
+        summary: &'static str,
+        adapter: &'static dyn Runtime,
+        url: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            summary,
+            adapter,
+            url,
+            hosts: &[],
+            question: None,
+            owners: &[],
+        }
+    }
+}
 
-/// Hosts that speak one dialect only, and answer nothing to whoever has no key.
-const HOSTS: &[(&str, &str)] = &[
-    ("api.anthropic.com", "anthropic"),
-    ("generativelanguage.googleapis.com", "gemini"),
+/// Every runtime by name, in the order in which `auto` asks: the specific before the general. Several share the
+/// OpenAI dialect; their names make them comparable. A server's own dialect, where it also has that of OpenAI, goes
+/// by the server and its route.
+pub const RUNTIMES: &[RuntimeSpec] = &[
+    ollama::OLLAMA,
+    servers::SGLANG,
+    servers::VLLM,
+    servers::TGI,
+    servers::LLAMACPP,
+    servers::LLAMAEDGE,
+    servers::OPENAI,
+    tgi::TGI_GENERATE,
+    llamacpp::LLAMACPP_COMPLETION,
+    sglang::SGLANG_GENERATE,
+    anthropic::ANTHROPIC,
+    gemini::GEMINI,
+    #[cfg(test)]
+    toy::TOY,
 ];
 
 /// Finds a runtime by its name.
@@ -207,9 +190,10 @@ pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
 
 /// The runtime of a host that is known by its name. All others have to be asked.
 pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
-    let mut known = HOSTS.iter();
-    let (_, name) = known.find(|(known, _)| known.eq_ignore_ascii_case(host))?;
-    find(name)
+    let is_it = |known: &&str| known.eq_ignore_ascii_case(host);
+    RUNTIMES
+        .iter()
+        .find(|spec| spec.hosts.iter().any(|known| is_it(known)))
 }
 
 impl std::fmt::Debug for RuntimeSpec {
@@ -298,9 +282,11 @@ mod tests {
 
     #[test]
     fn a_host_is_known_by_its_whole_name_only() {
-        for (host, name) in HOSTS {
-            assert_eq!(of_host(host).unwrap().name, *name);
-            assert_eq!(of_host(&format!("my-{host}")), None);
+        for spec in RUNTIMES {
+            for host in spec.hosts {
+                assert_eq!(of_host(host), Some(spec));
+                assert_eq!(of_host(&format!("my-{host}")), None);
+            }
         }
         assert_eq!(of_host("API.Anthropic.com").unwrap().name, "anthropic");
     }

@@ -1,10 +1,11 @@
 //! Ollama's own dialect: `/api/chat` and `/api/generate`, one JSON document per line, the runtime's
 //! own durations (nanoseconds) in the last.
 
+use super::detect::{Question, text};
 use super::openai::messages;
 use super::request::drop_nulls;
 use super::text::{Text, error_text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
 use crate::wire::{Frame, Framing};
@@ -13,6 +14,21 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 pub(super) struct Ollama;
+
+pub(super) const OLLAMA: RuntimeSpec = RuntimeSpec {
+    question: Some(Question {
+        path: "/api/version",
+        models: "/api/tags",
+        native: None,
+        recognise: |answer| text(answer, &["version"]),
+    }),
+    ..RuntimeSpec::new(
+        "ollama",
+        "Ollama's own API: generate and chat, newline-delimited JSON",
+        &Ollama,
+        "http://127.0.0.1:11434",
+    )
+};
 
 impl Runtime for Ollama {
     fn encode(&self, input: EncodeInput<'_>) -> EncodedRequest {

@@ -5,7 +5,7 @@
 use super::openai::{seconds, whole};
 use super::request::request;
 use super::text::{Text, error_text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
@@ -14,6 +14,13 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 pub(super) struct Sglang;
+
+pub(super) const SGLANG_GENERATE: RuntimeSpec = RuntimeSpec::new(
+    "sglang-generate",
+    "SGLang's server, by its own route `/generate`",
+    &Sglang,
+    "http://127.0.0.1:30000",
+);
 
 impl Runtime for Sglang {
     /// The route takes a text: a chat goes there as one, without the model's template.

@@ -4,7 +4,7 @@
 use super::openai::whole;
 use super::request::request;
 use super::text::{Text, error_text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
+use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
@@ -12,6 +12,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 pub(super) struct Tgi;
+
+pub(super) const TGI_GENERATE: RuntimeSpec = RuntimeSpec::new(
+    "tgi-generate",
+    "Text Generation Inference, by its own route `/generate_stream`",
+    &Tgi,
+    "http://127.0.0.1:8080",
+);
 
 impl Runtime for Tgi {
     /// The route takes a text: a chat goes there as one, without the model's template.
