@@ -4,7 +4,7 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, governor, runtime_metrics, secret, trust};
+use super::{TargetPlan, aws, credentials, defaults, governor, runtime_metrics, secret, trust};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -109,13 +109,19 @@ fn target(
         let remedy = "leave it out for the first model that the endpoint offers";
         context.refuse(&format!("{place}.model"), "is empty", remedy);
     }
-    let auth = credentials::auth(place, auth.unwrap_or_default(), context);
+    let peer = aws::Peer {
+        runtime: runtime.map(|runtime| runtime.name),
+        service: runtime.and_then(|runtime| runtime.adapter.aws_service()),
+        host,
+    };
+    let auth = credentials::auth(place, auth.unwrap_or_default(), peer, context);
     let headers = [
         ("headers", headers),
         ("headers_env", headers_env),
         ("headers_file", headers_file),
     ];
     let headers = credentials::headers(place, headers, context);
+    let auth = aws::unless_proved(place, auth, &headers, peer, context);
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
     let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
@@ -274,14 +280,17 @@ pub(super) fn parse_url(
     None
 }
 
-/// Whoever keeps keys in a header of its own is not asked what it is, nor which models it has.
+/// Whoever keeps keys in a header of its own, or wants signatures, is not asked what it is, nor which models it has.
 fn check_model_is_named(
     place: &str,
     runtime: Option<&RuntimeSpec>,
     model: Option<&str>,
     context: &mut Context<'_>,
 ) {
-    let hosted = runtime.filter(|runtime| runtime.adapter.key_header().is_some());
+    let wants_proof = |adapter: &dyn runtime::Runtime| {
+        adapter.key_header().is_some() || adapter.aws_service().is_some()
+    };
+    let hosted = runtime.filter(|runtime| wants_proof(runtime.adapter));
     if let (Some(runtime), None) = (hosted, model) {
         let rule = format!("is required where the runtime is `{}`", runtime.name);
         context.refuse(&format!("{place}.model"), rule, "name the model to ask");

@@ -18,7 +18,7 @@ pub struct RuntimeDescription {
     pub requests: Vec<Request>,
     /// How a streamed answer is cut.
     pub stream: &'static str,
-    /// How the key of `auth` travels.
+    /// How requests prove who asks: how the key of `auth` travels, or that they are signed.
     pub key: String,
     /// Who counts the answer's tokens: `usage` or `runtime`, as in the label `source`.
     pub counts: &'static str,
@@ -50,9 +50,10 @@ impl RuntimeSpec {
                 Framing::EventStream => "event stream (application/vnd.amazon.eventstream)",
                 Framing::WholeBody => "none",
             },
-            key: match adapter.key_header() {
-                Some(name) => format!("`{name}`"),
-                None => "`Authorization: Bearer`".to_owned(),
+            key: match (adapter.aws_service(), adapter.key_header()) {
+                (Some(service), _) => format!("AWS signature for `{service}`"),
+                (None, Some(name)) => format!("`{name}`"),
+                (None, None) => "`Authorization: Bearer`".to_owned(),
             },
             counts: match adapter.counts_natively() {
                 true => "runtime",

@@ -86,6 +86,11 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// The service whose requests are signed (AWS Signature Version 4); `None` where a key travels in a header.
+    fn aws_service(&self) -> Option<&'static str> {
+        None
+    }
+
     /// How a successful body is cut into frames: a stream as server-sent events, unless the dialect has its own.
     fn framing(&self, stream: bool) -> Framing {
         match stream {
@@ -186,9 +191,7 @@ pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
 /// The runtime of a host that is known by its name. All others have to be asked.
 pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
     let is_it = |known: &&str| known.eq_ignore_ascii_case(host);
-    RUNTIMES
-        .iter()
-        .find(|spec| spec.hosts.iter().any(|known| is_it(known)))
+    RUNTIMES.iter().find(|spec| spec.hosts.iter().any(&is_it))
 }
 
 impl std::fmt::Debug for RuntimeSpec {
