@@ -102,6 +102,7 @@ fn target(
     let host = endpoint.as_ref().map(|endpoint| endpoint.host.as_str());
     let runtime = runtime_setting(place, runtime.as_deref(), host, context);
     check_model_is_named(place, runtime, model.as_deref(), context);
+    check_model_can_be_asked(place, runtime, model.as_deref(), context);
     if model
         .as_deref()
         .is_some_and(|model| model.trim().is_empty())
@@ -118,6 +119,7 @@ fn target(
     let headers = credentials::headers(place, headers, context);
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
+    let labels = with_what_names_say(labels, runtime, model.as_deref());
     let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
@@ -286,6 +288,37 @@ fn check_model_is_named(
         let rule = format!("is required where the runtime is `{}`", runtime.name);
         context.refuse(&format!("{place}.model"), rule, "name the model to ask");
     }
+}
+
+/// Some names of models have to say more than which model it is.
+fn check_model_can_be_asked(
+    place: &str,
+    runtime: Option<&RuntimeSpec>,
+    model: Option<&str>,
+    context: &mut Context<'_>,
+) {
+    let (Some(runtime), Some(model)) = (runtime, model) else {
+        return;
+    };
+    if let Err(found) = runtime.adapter.check_model(model) {
+        let key = format!("{place}.model");
+        let problem = Problem::new(key, found.rule, found.remedy).found(model);
+        context.findings.add(problem);
+    }
+}
+
+/// The user's labels, and what the model's name says where the user says nothing.
+fn with_what_names_say(
+    mut labels: UserLabels,
+    runtime: Option<&RuntimeSpec>,
+    model: Option<&str>,
+) -> UserLabels {
+    let said = runtime.zip(model);
+    let said = said.map(|(runtime, model)| runtime.adapter.model_labels(model));
+    for (name, value) in said.into_iter().flatten() {
+        labels.entry(name.to_owned()).or_insert(value);
+    }
+    labels
 }
 
 /// `None` is `auto`: nothing is known but by asking.
