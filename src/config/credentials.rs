@@ -1,5 +1,6 @@
 //! What requests carry to prove who they are: authentication and headers.
 
+use super::aws::{self, Peer};
 use super::raw::RawAuth;
 use super::resolve::Context;
 use super::secret;
@@ -30,22 +31,31 @@ const SECRET_HEADERS: [&str; 7] = [
     "x-auth-token",
 ];
 
-/// How requests to the target at `place` prove who they are.
-pub(super) fn auth(place: &str, raw: RawAuth, context: &mut Context<'_>) -> Auth {
+/// How requests to the target at this place prove who they are.
+pub(super) fn auth(target: &str, raw: RawAuth, peer: Peer<'_>, context: &mut Context<'_>) -> Auth {
     let RawAuth {
         bearer_env,
         bearer_file,
         username,
         password_env,
         password_file,
+        aws,
     } = raw;
-    let place = format!("{place}.auth");
+    let place = format!("{target}.auth");
     let has_bearer = bearer_env.is_some() || bearer_file.is_some();
     let has_password = password_env.is_some() || password_file.is_some();
     if has_bearer && (username.is_some() || has_password) {
         let rule = "mixes a bearer token with a user name or password";
         context.refuse(&place, rule, "keep one of the two ways");
         return Auth::None;
+    }
+    if let Some(raw) = aws {
+        if has_bearer || username.is_some() || has_password {
+            let rule = "mixes a signature with another proof";
+            context.refuse(&place, rule, "keep one of the two ways");
+            return Auth::None;
+        }
+        return aws::auth(target, raw, peer, context);
     }
     let bearer = (bearer_env.as_deref(), bearer_file.as_deref());
     if let Some(source) = secret::source(&place, "bearer", bearer, context) {

@@ -6,6 +6,7 @@
 //! `resolve` with its neighbours turns that into settings (as meant). Each of them reports and goes
 //! on, so that one look at [`Problems`] shows all there is to mend.
 
+mod aws;
 mod cadence;
 mod credentials;
 mod defaults;

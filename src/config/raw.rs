@@ -3,8 +3,10 @@
 //!
 //! The comments on fields are the descriptions in the JSON Schema and in the README's reference.
 
+mod aws;
 mod slo;
 
+pub use aws::RawAws;
 pub use slo::RawSlo;
 
 use super::defaults;
@@ -253,7 +255,8 @@ pub struct RawTarget {
     /// usually has them, such as at `<url>/metrics`. `off`: it is not asked. Credentials and headers go
     /// there only if the host is that of `url`.
     pub metrics_url: Option<String>,
-    /// How requests prove who they are: a bearer token, or a user name with its password.
+    /// How requests prove who they are: a bearer token, a user name with its password, or
+    /// a signature.
     pub auth: Option<RawAuth>,
     /// How the server's certificate is judged and ours is shown.
     pub tls: Option<RawTls>,
@@ -350,6 +353,9 @@ pub struct RawAuth {
     pub password_env: Option<String>,
     /// File that holds the password, read again for every run.
     pub password_file: Option<String>,
+    /// Requests are signed, as services of AWS want it. Absent, and without any other proof: as an empty one,
+    /// where the runtime is such a service.
+    pub aws: Option<RawAws>,
 }
 
 /// See [`RawTarget::tls`].

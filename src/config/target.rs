@@ -4,7 +4,7 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, governor, runtime_metrics, secret, trust};
+use super::{TargetPlan, aws, credentials, defaults, governor, runtime_metrics, secret, trust};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -110,16 +110,18 @@ fn target(
         let remedy = "leave it out for the first model that the endpoint offers";
         context.refuse(&format!("{place}.model"), "is empty", remedy);
     }
-    let auth = credentials::auth(place, auth.unwrap_or_default(), context);
+    let peer = aws::Peer { runtime, host };
+    let auth = credentials::auth(place, auth.unwrap_or_default(), peer, context);
     let headers = [
         ("headers", headers),
         ("headers_env", headers_env),
         ("headers_file", headers_file),
     ];
     let headers = credentials::headers(place, headers, context);
+    let auth = aws::unless_proved(place, auth, &headers, peer, context);
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
-    let labels = with_what_names_say(labels, runtime, model.as_deref());
+    let labels = with_what_names_say(labels, peer, model.as_deref());
     let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
@@ -276,14 +278,17 @@ pub(super) fn parse_url(
     None
 }
 
-/// Whoever keeps keys in a header of its own is not asked what it is, nor which models it has.
+/// Whoever keeps keys in a header of its own, or wants signatures, is not asked what it is, nor which models it has.
 fn check_model_is_named(
     place: &str,
     runtime: Option<&RuntimeSpec>,
     model: Option<&str>,
     context: &mut Context<'_>,
 ) {
-    let hosted = runtime.filter(|runtime| runtime.adapter.key_header().is_some());
+    let wants_proof = |adapter: &dyn runtime::Runtime| {
+        adapter.key_header().is_some() || adapter.aws_service().is_some()
+    };
+    let hosted = runtime.filter(|runtime| wants_proof(runtime.adapter));
     if let (Some(runtime), None) = (hosted, model) {
         let rule = format!("is required where the runtime is `{}`", runtime.name);
         context.refuse(&format!("{place}.model"), rule, "name the model to ask");
@@ -307,15 +312,16 @@ fn check_model_can_be_asked(
     }
 }
 
-/// The user's labels, and what the model's name says where the user says nothing.
+/// The user's labels, and what the names of model and host say where the user says nothing.
 fn with_what_names_say(
     mut labels: UserLabels,
-    runtime: Option<&RuntimeSpec>,
+    peer: aws::Peer<'_>,
     model: Option<&str>,
 ) -> UserLabels {
-    let said = runtime.zip(model);
+    let said = peer.runtime.zip(model);
     let said = said.map(|(runtime, model)| runtime.adapter.model_labels(model));
-    for (name, value) in said.into_iter().flatten() {
+    let region = peer.region().map(|region| ("region", region.to_owned()));
+    for (name, value) in said.into_iter().flatten().chain(region) {
         labels.entry(name.to_owned()).or_insert(value);
     }
     labels

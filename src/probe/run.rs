@@ -181,6 +181,7 @@ impl<'a> Run<'a> {
                 path: &path,
                 headers: &headers,
                 key_header: target.runtime.adapter.key_header(),
+                aws_service: target.runtime.adapter.aws_service(),
                 body,
             },
         );
@@ -190,7 +191,7 @@ impl<'a> Run<'a> {
             Ok(Err(error)) => Err(Failed::new(Outcome::Auth, error.to_string())),
             Err(_) => Err(Failed::new(
                 Outcome::Auth,
-                "the secret cannot be read in time",
+                "the secret cannot be had in time",
             )),
         }
     }

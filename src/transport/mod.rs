@@ -2,6 +2,7 @@
 //! read everything that is pending and stamp it, TLS by records and HTTP/1.1 by bytes, so that
 //! every byte of a body keeps its place in the TCP stream, and with it its stamps.
 
+mod aws;
 mod clock;
 mod clocks;
 mod dial;
@@ -25,6 +26,10 @@ mod tests;
 mod tls;
 mod wakeups;
 
+pub use aws::{
+    AwsError, AwsSettings, AwsSigner, AwsVariables, SignatureError, region_of_host,
+    region_of_profile,
+};
 pub use clock::{ClockChoice, ClockKind};
 pub use clocks::{Availability, ClockStatus, Clocks};
 pub use dial::{DialError, DialPhases, Dialer};

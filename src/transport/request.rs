@@ -1,6 +1,7 @@
 //! The part of a request that is the same for every dialect: address, proof, our marks; and a small
 //! client for questions that are not measured.
 
+use super::aws::SignatureError;
 use super::clocks::Clocks;
 use super::dial::{DialPhases, Dialer};
 use super::exchange::ExchangeError;
@@ -29,6 +30,9 @@ pub enum RequestError {
     /// The secret holds characters that a header cannot.
     #[error("the secret holds characters that an HTTP header cannot")]
     SecretText,
+    /// There are no credentials for a signature, or they make none.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// The pieces make no request.
     #[error("the request cannot be built: {0}")]
     Http(#[from] http::Error),
@@ -62,6 +66,8 @@ pub struct RequestParts<'a> {
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// The header that carries a key; `None` is `Authorization: Bearer`.
     pub key_header: Option<HeaderName>,
+    /// The service that wants its requests signed, by its signing name; `None` wants no signature.
+    pub aws_service: Option<&'static str>,
     /// What it says; empty where it says nothing.
     pub body: Bytes,
 }
@@ -74,15 +80,16 @@ impl<'a> RequestParts<'a> {
             path,
             headers: &[],
             key_header: None,
+            aws_service: None,
             body: Bytes::new(),
         }
     }
 }
 
-/// Writes a request to `endpoint`. The user's headers come last and replace ours.
+/// Writes a request to `endpoint`. The user's headers come last and replace ours; a signature is over all of them.
 ///
 /// # Errors
-/// When the secret is unreadable or the pieces make no request.
+/// When the secret is unreadable, there are no credentials, or the pieces make no request.
 pub async fn build_request(
     endpoint: &Endpoint,
     parts: RequestParts<'_>,
@@ -92,25 +99,41 @@ pub async fn build_request(
         path,
         headers,
         key_header,
+        aws_service,
         body,
     } = parts;
+    let mut request = unproved(endpoint, method, path, body)?;
+    let map = request.headers_mut();
+    if let Some((name, value)) = proof(&endpoint.auth, key_header).await? {
+        map.insert(name, value);
+    }
+    for (name, value) in headers.iter().chain(&endpoint.headers) {
+        map.insert(name.clone(), value.clone());
+    }
+    if let (Auth::Aws(signer), Some(service)) = (&endpoint.auth, aws_service) {
+        signer.sign(&mut request, service).await?;
+    }
+    Ok(request)
+}
+
+/// What any request has.
+pub(super) fn unproved(
+    endpoint: &Endpoint,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Request<Bytes>, http::Error> {
     let has_body = !body.is_empty();
     let mut request = Request::builder()
         .method(method)
         .uri(format!("{}{path}", endpoint.base_path))
         .header(HOST, endpoint.authority())
         .header(http::header::USER_AGENT, USER_AGENT)
+        .header(ACCEPT, "*/*")
         .body(body)?;
-    let map = request.headers_mut();
     if has_body {
-        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    map.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    if let Some((name, value)) = proof(&endpoint.auth, key_header).await? {
-        map.insert(name, value);
-    }
-    for (name, value) in headers.iter().chain(&endpoint.headers) {
-        map.insert(name.clone(), value.clone());
+        let kind = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(CONTENT_TYPE, kind);
     }
     Ok(request)
 }
@@ -121,7 +144,7 @@ async fn proof(
 ) -> Result<Option<(HeaderName, HeaderValue)>, RequestError> {
     let mut name = AUTHORIZATION;
     let text = match auth {
-        Auth::None => return Ok(None),
+        Auth::None | Auth::Aws(_) => return Ok(None),
         Auth::Bearer(source) => {
             let key = source.read().await.map_err(RequestError::Secret)?;
             match key_header {
@@ -161,30 +184,56 @@ pub async fn ask(
             ..RequestParts::bare(method, path)
         };
         let request = build_request(endpoint, parts).await?;
-        let mut connection = dialer
-            .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
-            .await?;
-        let head = connection.send(request).await?;
-        let mut body = Vec::new();
-        while let Some(chunk) = connection.chunk().await? {
-            let room = SMALL_BODY.saturating_sub(body.len());
-            body.extend(chunk.data.iter().take(room));
-            if room < chunk.data.len() {
-                break;
-            }
-        }
-        Ok((head, body))
+        exchange(endpoint, dialer, request).await
     };
+    within(limit, answer).await
+}
+
+/// As [`ask`], of a request that is written already.
+pub(super) async fn ask_as_written(
+    endpoint: &Endpoint,
+    dialer: &Dialer,
+    request: Request<Bytes>,
+    limit: Duration,
+) -> Result<(ResponseHead, Vec<u8>), AskError> {
+    within(limit, exchange(endpoint, dialer, request)).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
     tokio::time::timeout(limit, answer)
         .await
         .unwrap_or(Err(AskError::Timeout(limit)))
+}
+
+async fn exchange(
+    endpoint: &Endpoint,
+    dialer: &Dialer,
+    request: Request<Bytes>,
+) -> Result<(ResponseHead, Vec<u8>), AskError> {
+    let mut connection = dialer
+        .dial(endpoint, &Clocks::plain(), &mut DialPhases::default())
+        .await?;
+    let head = connection.send(request).await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = connection.chunk().await? {
+        let room = SMALL_BODY.saturating_sub(body.len());
+        body.extend(chunk.data.iter().take(room));
+        if room < chunk.data.len() {
+            break;
+        }
+    }
+    Ok((head, body))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::secret::Secret;
-    use crate::transport::SecretSource;
+    use crate::transport::sigv4::{AMZ_DATE, AwsCredentials, SigningScope, sign};
+    use crate::transport::{AwsSettings, AwsSigner, AwsVariables, SecretSource};
 
     #[tokio::test]
     async fn a_key_travels_in_one_header_and_never_in_the_url() {
@@ -211,5 +260,58 @@ mod tests {
             assert_eq!(telling[0].0, name);
             assert_eq!(telling[0].1, value);
         }
+    }
+
+    #[tokio::test]
+    async fn a_signature_is_over_all_headers_and_only_where_a_service_wants_it() {
+        let variables = AwsVariables::read(|name| match name {
+            "AWS_ACCESS_KEY_ID" => Some("AKID"),
+            "AWS_SECRET_ACCESS_KEY" => Some("hunter2"),
+            "AWS_SESSION_TOKEN" => Some("token"),
+            _ => None,
+        });
+        let settings = AwsSettings {
+            region: "eu-central-1".to_owned(),
+            profile: None,
+            variables,
+        };
+        let mut endpoint = Endpoint::parse("https://llm.example/team").unwrap();
+        endpoint.auth = Auth::Aws(AwsSigner::new(settings));
+        endpoint.headers = vec![(
+            HeaderName::from_static("x-team"),
+            HeaderValue::from_static("a"),
+        )];
+        let parts = |aws_service| RequestParts {
+            aws_service,
+            body: Bytes::from_static(b"{}"),
+            ..RequestParts::bare(Method::POST, "/model/a%3A0/converse")
+        };
+
+        let plain = build_request(&endpoint, parts(None)).await.unwrap();
+        assert!(plain.headers().values().all(|value| !value.is_sensitive()));
+
+        let signed = build_request(&endpoint, parts(Some("bedrock")));
+        let signed = signed.await.unwrap();
+        let text = |name| signed.headers()[&name].to_str().unwrap();
+        let written = text(AMZ_DATE).parse::<jiff::civil::DateTime>().unwrap();
+        let scope = SigningScope {
+            region: "eu-central-1",
+            service: "bedrock",
+            time: written
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .unwrap()
+                .timestamp(),
+        };
+        let credentials = AwsCredentials {
+            access_key_id: "AKID".to_owned(),
+            secret_access_key: Secret::new("hunter2"),
+            session_token: Some(Secret::new("token")),
+        };
+        for (name, value) in sign(&plain, &credentials, scope).unwrap() {
+            assert_eq!(signed.headers()[&name], value);
+        }
+        let names =
+            "SignedHeaders=accept;content-type;host;x-amz-date;x-amz-security-token;x-team,";
+        assert!(text(AUTHORIZATION).contains(names));
     }
 }

@@ -1,5 +1,6 @@
 //! Where a request goes and how it proves who it is.
 
+use super::aws::AwsSigner;
 use crate::base::secret::Secret;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::{Scheme, Uri};
@@ -42,6 +43,8 @@ pub enum Auth {
         /// In secret.
         password: SecretSource,
     },
+    /// By a signature, where the service asked has one. Anything else is asked without.
+    Aws(AwsSigner),
 }
 
 /// How a server's certificate is judged and ours is shown.

@@ -1,6 +1,5 @@
 //! Signature Version 4, by which Amazon's services know who asks: HMAC-SHA256 over the request, the time, the region
-//! and the service, as "Create a signed AWS API request" of the IAM user guide has it. The adapters for Bedrock and
-//! SageMaker are to be its users.
+//! and the service, as "Create a signed AWS API request" of the IAM user guide has it.
 //!
 //! Pure: the time is an argument. Not done: S3, which alone normalises and encodes paths in another way; signatures in
 //! the query; chunks that are signed one by one.
@@ -42,7 +41,7 @@ const UNSIGNED: [HeaderName; 15] = [
 ];
 
 /// All but RFC 3986's unreserved characters.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

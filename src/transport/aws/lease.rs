@@ -1,0 +1,105 @@
+//! Credentials that expire: renewed in time, by one at a time.
+
+use super::AwsError;
+use crate::transport::sigv4::AwsCredentials;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use std::future::Future;
+
+/// As Amazon's SDKs for Java and Go have it. The shortest sessions, of 15 minutes, still serve for ten.
+const RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
+/// After a renewal that has failed or was broken off, while the old ones still serve.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(1);
+/// What a request may take to reach its service.
+const LEAST_LEFT: SignedDuration = SignedDuration::from_secs(10);
+
+/// Credentials, and until when they hold; absent: nobody says, so they are looked for again each time.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    pub(super) credentials: AwsCredentials,
+    pub(super) expires: Option<Timestamp>,
+}
+
+/// The lease that was found last.
+#[derive(Default)]
+pub(super) struct Leases {
+    held: Mutex<Option<Held>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Held {
+    credentials: AwsCredentials,
+    expires: Timestamp,
+    /// When the last renewal was begun.
+    tried: Option<Timestamp>,
+}
+
+impl Held {
+    fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires.duration_since(now) > LEAST_LEFT
+    }
+
+    fn may_stay(&self, now: Timestamp) -> bool {
+        let is_early = self.expires.duration_since(now) > RENEW_BEFORE;
+        let was_tried = |tried| now.duration_since(tried) < RETRY_AFTER;
+        is_early || self.tried.is_some_and(was_tried)
+    }
+}
+
+impl Leases {
+    /// The credentials to use at `now`. `renewal` is awaited only where they are to be renewed: the others use the old
+    /// ones meanwhile, as long as those hold, and so does everybody if it fails.
+    ///
+    /// # Errors
+    /// Those of the renewal, where nothing else is left.
+    pub(super) async fn credentials(
+        &self,
+        now: Timestamp,
+        renewal: impl Future<Output = Result<Lease, AwsError>>,
+    ) -> Result<AwsCredentials, AwsError> {
+        let held = self.valid(now);
+        let _turn = match held {
+            Some(held) if held.may_stay(now) => return Ok(held.credentials),
+            Some(held) => match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => return Ok(held.credentials),
+            },
+            None => self.turn.lock().await,
+        };
+        // Whoever had the turn before may have renewed them.
+        let held = self.valid(now);
+        if let Some(held) = held.clone().filter(|held| held.may_stay(now)) {
+            return Ok(held.credentials);
+        }
+        // Noted first: the caller may lose patience.
+        if let Some(held) = &mut *self.held.lock() {
+            held.tried = Some(now);
+        }
+        let error = match renewal.await {
+            Ok(lease) => return Ok(self.keep(lease)),
+            Err(error) => error,
+        };
+        let held = held.ok_or_else(|| error.clone())?;
+        let left = held.expires.duration_since(now).as_secs();
+        tracing::warn!(%error, "credentials are not renewed; the old ones hold for {left} s more");
+        Ok(held.credentials)
+    }
+
+    fn valid(&self, now: Timestamp) -> Option<Held> {
+        self.held.lock().clone().filter(|held| held.is_valid(now))
+    }
+
+    fn keep(&self, lease: Lease) -> AwsCredentials {
+        let Lease {
+            credentials,
+            expires,
+        } = lease;
+        *self.held.lock() = expires.map(|expires| Held {
+            credentials: credentials.clone(),
+            expires,
+            tried: None,
+        });
+        credentials
+    }
+}
