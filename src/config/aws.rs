@@ -4,7 +4,6 @@ use super::problem::Problem;
 use super::raw::RawAws;
 use super::resolve::Context;
 use crate::base::secret::Secret;
-use crate::runtime::RuntimeSpec;
 use crate::transport::{
     Auth, AwsError, AwsSettings, AwsSigner, AwsVariables, SecretSource, region_of_host,
     region_of_profile,
@@ -17,27 +16,27 @@ const BEDROCK_KEY: (&str, &str) = ("bedrock", "AWS_BEARER_TOKEN_BEDROCK");
 /// Who is asked, as far as a signature depends on it.
 #[derive(Clone, Copy)]
 pub(super) struct Peer<'a> {
-    pub(super) runtime: Option<&'static RuntimeSpec>,
+    /// The name of its runtime, where that is known.
+    pub(super) runtime: Option<&'static str>,
+    /// The service that wants its requests signed.
+    pub(super) service: Option<&'static str>,
+    /// As in the URL.
     pub(super) host: Option<&'a str>,
 }
 
 impl<'a> Peer<'a> {
-    fn service(self) -> Option<&'static str> {
-        self.runtime?.adapter.aws_service()
-    }
-
     /// Where a service of Amazon answers, as far as its host says.
     pub(super) fn region(self) -> Option<&'a str> {
-        self.service().and(self.host).and_then(region_of_host)
+        self.service.and(self.host).and_then(region_of_host)
     }
 }
 
 /// A signature that the file asks for; `place` is the target's.
 pub(super) fn auth(place: &str, raw: RawAws, peer: Peer<'_>, context: &mut Context<'_>) -> Auth {
     let is_known = !context.findings.has_below(&format!("{place}.runtime"));
-    if peer.service().is_none() && is_known {
+    if peer.service.is_none() && is_known {
         let rule = match peer.runtime {
-            Some(runtime) => format!("is given, but `{}` reads no signature", runtime.name),
+            Some(runtime) => format!("is given, but `{runtime}` reads no signature"),
             None => "is given, but without a runtime that reads signatures".to_owned(),
         };
         let remedy = "take it out, or name a service of AWS in `runtime`";
@@ -57,10 +56,8 @@ pub(super) fn unless_proved(
 ) -> Auth {
     let own = headers.iter().any(|(name, _)| *name == AUTHORIZATION);
     let refused = context.findings.has_below(&format!("{place}.auth"));
-    let Some(service) = peer
-        .service()
-        .filter(|_| auth == Auth::None && !own && !refused)
-    else {
+    let is_open = auth == Auth::None && !own && !refused;
+    let Some(service) = peer.service.filter(|_| is_open) else {
         return auth;
     };
     let (keyed, variable) = BEDROCK_KEY;
@@ -153,4 +150,139 @@ fn check_region(key: &str, region: &str, of_host: Option<&str>, context: &mut Co
         return;
     };
     context.findings.add(problem.found(region));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::{Findings, Problems};
+    use super::super::{Environment, LoadInput, source};
+    use super::*;
+
+    const BEDROCK: &str = "bedrock-runtime.eu-west-1.amazonaws.com";
+    const GATEWAY: &str = "gateway.example";
+
+    fn peer<'a>(service: &'static str, host: &'a str) -> Peer<'a> {
+        Peer {
+            runtime: Some(service),
+            service: Some(service),
+            host: Some(host),
+        }
+    }
+
+    /// What a check says in this environment, or all its problems.
+    fn judged(
+        pairs: &[(&str, &str)],
+        check: impl FnOnce(&mut Context<'_>) -> Auth,
+    ) -> Result<Auth, String> {
+        let environment = Environment::from_pairs(pairs.iter().copied());
+        let input = LoadInput {
+            path: None,
+            file: None,
+            environment: &environment,
+            overrides: Vec::new(),
+        };
+        let mut findings = Findings::default();
+        let layered = source::merge(&input, &mut findings).unwrap();
+        let mut context = Context {
+            environment: &environment,
+            layered: &layered,
+            folder: None,
+            findings,
+        };
+        let auth = check(&mut context);
+        match context.findings.problems {
+            problems if problems.is_empty() => Ok(auth),
+            problems => Err(Problems::new("sonde.yaml", problems).to_string()),
+        }
+    }
+
+    /// The region that is signed for, with this one in the file.
+    fn region(typed: Option<&str>, host: &str, pairs: &[(&str, &str)]) -> Result<String, String> {
+        let raw = RawAws {
+            region: typed.map(str::to_owned),
+            profile: None,
+        };
+        let home = [("HOME", "/nowhere")];
+        let pairs = [pairs, &home].concat();
+        match judged(&pairs, |context| {
+            auth("t", raw, peer("bedrock", host), context)
+        })? {
+            Auth::Aws(signer) => Ok(signer.settings().region.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_region_is_that_of_the_host_before_that_of_the_environment() {
+        let old = ("AWS_DEFAULT_REGION", "us-east-1");
+        let new = ("AWS_REGION", "us-east-2");
+        for (typed, host, pairs, expected) in [
+            (None, BEDROCK, &[old, new][..], "eu-west-1"),
+            (Some("eu-west-1"), BEDROCK, &[], "eu-west-1"),
+            (Some("eu-west-3"), GATEWAY, &[old, new], "eu-west-3"),
+            (None, GATEWAY, &[old, new], "us-east-2"),
+            (None, GATEWAY, &[old], "us-east-1"),
+        ] {
+            assert_eq!(region(typed, host, pairs).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn a_region_that_is_missing_or_wrong_is_refused() {
+        let missing = region(None, GATEWAY, &[]).unwrap_err();
+        assert_eq!(
+            missing,
+            "sonde.yaml: 1 problem\n  t.auth.aws.region: is required where the host of `url` names none and the \
+             environment neither\n    hint: write the service's region, such as `eu-central-1`, or set `AWS_REGION`"
+        );
+        let other = region(Some("us-east-1"), BEDROCK, &[]).unwrap_err();
+        let rule = "`us-east-1` is not the region of `url`, `eu-west-1`";
+        assert!(other.contains(rule), "{other}");
+        let odd = region(Some("Frankfurt"), GATEWAY, &[]).unwrap_err();
+        assert!(odd.contains("`Frankfurt` is no name of a region"), "{odd}");
+        let lost = region(None, GATEWAY, &[("AWS_PROFILE", "nobody")]).unwrap_err();
+        assert!(
+            lost.contains("profile `nobody`: it is in none of"),
+            "{lost}"
+        );
+    }
+
+    #[test]
+    fn a_profile_that_the_file_names_must_be_there() {
+        let raw = RawAws {
+            region: None,
+            profile: Some("probes".to_owned()),
+        };
+        let check = |context: &mut Context<'_>| auth("t", raw, peer("bedrock", BEDROCK), context);
+        let found = judged(&[("HOME", "/nowhere")], check).unwrap_err();
+        let named = "t.auth.aws.profile: no AWS credentials from the profile `probes`: it is in none of \
+                     `/nowhere/.aws/credentials`, `/nowhere/.aws/config`";
+        assert!(found.contains(named), "{found}");
+    }
+
+    #[test]
+    fn without_a_word_a_service_of_aws_gets_what_amazons_tools_would_send() {
+        let key = (BEDROCK_KEY.1, "hunter2");
+        let own = (AUTHORIZATION, HeaderValue::from_static("Bearer a"));
+        let wanted = |service, headers: &[(HeaderName, HeaderValue)], pairs: &[_]| {
+            let peer = peer(service, BEDROCK);
+            let check =
+                |context: &mut Context<'_>| unless_proved("t", Auth::None, headers, peer, context);
+            judged(pairs, check).unwrap()
+        };
+        assert!(matches!(wanted("bedrock", &[], &[]), Auth::Aws(_)));
+        assert!(matches!(wanted("bedrock", &[], &[key]), Auth::Bearer(_)));
+        assert!(matches!(wanted("sagemaker", &[], &[key]), Auth::Aws(_)));
+        assert_eq!(wanted("bedrock", &[own], &[key]), Auth::None);
+    }
+
+    #[test]
+    fn whoever_wants_no_signature_gets_none() {
+        let peer = Peer {
+            service: None,
+            ..peer("vllm", GATEWAY)
+        };
+        let check = |context: &mut Context<'_>| unless_proved("t", Auth::None, &[], peer, context);
+        assert_eq!(judged(&[], check), Ok(Auth::None));
+    }
 }

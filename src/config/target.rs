@@ -110,7 +110,11 @@ fn target(
         let remedy = "leave it out for the first model that the endpoint offers";
         context.refuse(&format!("{place}.model"), "is empty", remedy);
     }
-    let peer = aws::Peer { runtime, host };
+    let peer = aws::Peer {
+        runtime: runtime.map(|runtime| runtime.name),
+        service: runtime.and_then(|runtime| runtime.adapter.aws_service()),
+        host,
+    };
     let auth = credentials::auth(place, auth.unwrap_or_default(), peer, context);
     let headers = [
         ("headers", headers),
@@ -121,7 +125,7 @@ fn target(
     let auth = aws::unless_proved(place, auth, &headers, peer, context);
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
-    let labels = with_what_names_say(labels, peer, model.as_deref());
+    let labels = with_what_names_say(labels, (runtime, model.as_deref()), peer.region());
     let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
@@ -315,12 +319,12 @@ fn check_model_can_be_asked(
 /// The user's labels, and what the names of model and host say where the user says nothing.
 fn with_what_names_say(
     mut labels: UserLabels,
-    peer: aws::Peer<'_>,
-    model: Option<&str>,
+    (runtime, model): (Option<&RuntimeSpec>, Option<&str>),
+    region: Option<&str>,
 ) -> UserLabels {
-    let said = peer.runtime.zip(model);
+    let said = runtime.zip(model);
     let said = said.map(|(runtime, model)| runtime.adapter.model_labels(model));
-    let region = peer.region().map(|region| ("region", region.to_owned()));
+    let region = region.map(|region| ("region", region.to_owned()));
     for (name, value) in said.into_iter().flatten().chain(region) {
         labels.entry(name.to_owned()).or_insert(value);
     }

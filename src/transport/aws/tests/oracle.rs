@@ -124,7 +124,7 @@ async fn credentials_are_found_where_botocore_finds_them_and_by_the_same_questio
             assert_eq!(asked, case.asked, "{}", case.name);
         }
         assert!(
-            !said.contains("secret") && !said.contains("signature_-"),
+            !said.contains("-secret") && !said.contains("signature_-"),
             "{said}"
         );
         let kind = word.as_str().unwrap_or("found").to_owned();
