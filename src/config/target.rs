@@ -26,6 +26,16 @@ const API_PATHS: [&str; 8] = [
     "/v1beta",
 ];
 
+/// Calls of Amazon's services, whose paths hold a name: how they begin and end.
+const API_CALLS: [(&str, &str); 6] = [
+    ("/model/", "/converse"),
+    ("/model/", "/converse-stream"),
+    ("/model/", "/invoke"),
+    ("/model/", "/invoke-with-response-stream"),
+    ("/endpoints/", "/invocations"),
+    ("/endpoints/", "/invocations-response-stream"),
+];
+
 /// A target that the file names, whether or not it can be used.
 pub(super) struct NamedTarget {
     pub(super) name: String,
@@ -233,9 +243,15 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     }
     let elsewhere = "credentials go into `auth`, extra fields into a scenario's `body`";
     let endpoint = parse_url(&key, url, elsewhere, context)?;
+    let base = endpoint.base_path.as_str();
+    let call = |(begin, end): &(&str, &str)| {
+        let call = base.get(base.find(begin)?..)?;
+        call.ends_with(end).then_some(call)
+    };
     let added = API_PATHS
-        .iter()
-        .find(|path| endpoint.base_path.ends_with(*path));
+        .into_iter()
+        .find(|path| base.ends_with(path))
+        .or_else(|| API_CALLS.iter().find_map(call));
     let Some(path) = added else {
         return Some(endpoint);
     };

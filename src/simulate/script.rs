@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::fault::{Fault, FaultTuning};
 use super::generation::{Generation, TokenFrame};
+use crate::wire::event_stream::message;
 
 /// Pause between the pieces of a split frame, so that they are not read as one.
 const SPLIT_PAUSE: Duration = Duration::from_millis(1);
@@ -39,7 +40,14 @@ impl Framing {
                 Bytes::from_static(b"data: {\"id\":\"chatcmpl-\", <<<not json>>>\n\n")
             }
             Self::Ndjson => Bytes::from_static(b"{\"model\": <<<not json>>>\n"),
-            Self::EventStream => Bytes::new(),
+            // Its checksum is not that of its bytes.
+            Self::EventStream => {
+                let mut bytes = message(&[], b"<<<not json>>>");
+                if let Some(last) = bytes.last_mut() {
+                    *last ^= 1;
+                }
+                bytes.into()
+            }
         }
     }
 
@@ -48,7 +56,8 @@ impl Framing {
             Self::Sse => Bytes::from_static(b": ping\n\n"),
             Self::NamedSse => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
             Self::Ndjson => Bytes::from_static(b"\n"),
-            Self::EventStream => Bytes::new(),
+            // What a client does not know by its name it has to pass over.
+            Self::EventStream => message(&[(":event-type", "ping")], b"{}").into(),
         }
     }
 }

@@ -230,14 +230,6 @@ impl Dialect for Converse {
     fn whole_failure(&self) -> Bytes {
         failure().to_string().into()
     }
-
-    fn garbage(&self) -> Bytes {
-        super::envelope::message("contentBlockDelta", b"{\"delta\": <<<not json>>>").into()
-    }
-
-    fn keep_alive(&self) -> Bytes {
-        event("somethingNew", &json!({})).into()
-    }
 }
 
 fn failure() -> Value {

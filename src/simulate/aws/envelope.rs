@@ -14,18 +14,13 @@ use crate::wire;
 const LARGEST_FRAME: usize = usize::MAX;
 
 /// A message with an event of this name.
-pub(super) fn message(name: &str, payload: &[u8]) -> Vec<u8> {
+pub(super) fn event(name: &str, value: &Value) -> Vec<u8> {
     let headers = [
         (":event-type", name),
         (":content-type", "application/json"),
         (":message-type", "event"),
     ];
-    wire::event_stream::message(&headers, payload)
-}
-
-/// The same with a JSON value.
-pub(super) fn event(name: &str, value: &Value) -> Vec<u8> {
-    message(name, value.to_string().as_bytes())
+    wire::event_stream::message(&headers, value.to_string().as_bytes())
 }
 
 /// A message that ends a stream as an error.
@@ -109,14 +104,6 @@ impl Dialect for Chunks {
 
     fn whole_failure(&self) -> Bytes {
         self.inner.whole_failure()
-    }
-
-    fn garbage(&self) -> Bytes {
-        chunk(b"{\"generation\": <<<not json>>>").into()
-    }
-
-    fn keep_alive(&self) -> Bytes {
-        event("somethingNew", &json!({})).into()
     }
 }
 

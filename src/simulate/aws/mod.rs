@@ -102,15 +102,25 @@ impl Endpoint {
     }
 }
 
-/// The name of the model behind a profile of an area and a provider: `sim` of `eu.meta.sim`.
+/// Providers, whose names stand in front of their models' ids.
+const PROVIDERS: [&str; 5] = ["anthropic", "meta", "amazon", "mistral", "openai"];
+
+/// The provider in a model's id or resource name, and what follows it: `meta` and `sim` of `eu.meta.sim`.
+fn provider(name: &str) -> Option<(&'static str, &str)> {
+    let id = name.rsplit('/').next()?;
+    PROVIDERS.iter().find_map(|known| {
+        let (area, rest) = id.split_once(known)?;
+        let is_first = area.is_empty() || area.ends_with('.');
+        Some((*known, rest.strip_prefix('.')?)).filter(|_| is_first)
+    })
+}
+
+/// The served model that is meant.
 pub(super) fn served_name(name: &str) -> &str {
-    let id = name.rsplit('/').next().unwrap_or(name);
-    let provider = |known: &&str| id.contains(&format!("{known}."));
-    let found = ["anthropic", "meta", "amazon", "mistral", "openai"]
-        .iter()
-        .find(|known| provider(known));
-    let rest = found.and_then(|known| id.split_once(&format!("{known}.")));
-    rest.map_or(id, |(_, rest)| rest.strip_prefix("nova-").unwrap_or(rest))
+    match provider(name) {
+        Some((_, rest)) => rest.strip_prefix("nova-").unwrap_or(rest),
+        None => name,
+    }
 }
 
 fn converse(body: &Value, carrier: Carrier, character: &Character) -> Result<Asked, Refusal> {
@@ -124,29 +134,28 @@ fn converse(body: &Value, carrier: Carrier, character: &Character) -> Result<Ask
 
 /// What a family of models takes for itself.
 fn invoke(name: &str, mut body: Value, character: &Character) -> Result<Asked, Refusal> {
-    let is_of = |provider: &str| name.contains(&format!("{provider}."));
-    if is_of("anthropic") {
-        if body["anthropic_version"] != "bedrock-2023-05-31" {
-            let message = "anthropic_version: Field required";
-            return Err(Refusal::bad_request(message));
+    match provider(name) {
+        Some(("anthropic", _)) => {
+            if body.get("anthropic_version") != Some(&json!("bedrock-2023-05-31")) {
+                let message = "anthropic_version: Field required";
+                return Err(Refusal::bad_request(message));
+            }
+            forbid(&body, &["model", "stream"])?;
+            set(&mut body, "model", name.into());
+            let request = anthropic::Request::parse(body.to_string().as_bytes())?;
+            Ok(Asked {
+                prompt: request.prompt(character.template_tokens),
+                wanted: request.wanted(),
+                dialect: Box::new(Anthropic),
+            })
         }
-        forbid(&body, &["model", "stream"])?;
-        set(&mut body, "model", name.into());
-        let request = anthropic::Request::parse(body.to_string().as_bytes())?;
-        return Ok(Asked {
-            prompt: request.prompt(character.template_tokens),
-            wanted: request.wanted(),
-            dialect: Box::new(Anthropic),
-        });
+        Some(("meta", _)) => llama::read(&body),
+        Some(("amazon", _)) => converse(&body, Carrier::Keys, character),
+        _ => {
+            forbid(&body, &["stream", "stream_options"])?;
+            openai(body, true, character)
+        }
     }
-    if is_of("meta") {
-        return llama::read(&body);
-    }
-    if is_of("amazon") {
-        return converse(&body, Carrier::Keys, character);
-    }
-    forbid(&body, &["stream", "stream_options"])?;
-    openai(body, true, character)
 }
 
 /// What SageMaker passes on to a container.
