@@ -4,6 +4,7 @@ mod anthropic;
 mod aws;
 mod bedrock;
 mod bedrock_invoke;
+mod description;
 pub mod detect;
 mod gemini;
 mod head_timings;
@@ -16,7 +17,10 @@ mod servers;
 mod sglang;
 mod text;
 mod tgi;
+#[cfg(test)]
+mod toy;
 
+pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::head_timings;
 
 use crate::measure::delta::Delta;
@@ -217,6 +221,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     bedrock_invoke::BEDROCK_INVOKE,
     sagemaker::SAGEMAKER,
     sagemaker::SAGEMAKER_TGI,
+    #[cfg(test)]
+    toy::TOY,
 ];
 
 /// Finds a runtime by its name.
