@@ -94,7 +94,12 @@ fn cut_anywhere_before_its_end_a_stream_is_no_success() {
         for cut in (0..bytes.len()).step_by(7) {
             let judged = judge(runtime, true, [&bytes[..cut]]);
             let outcome = judged.verdict.unwrap_err().outcome;
-            assert_eq!(outcome, Outcome::Truncated, "{name} cut at {cut}");
+            // Where a container's last line ends within its document, that is all that is known.
+            let half_a_line = name.contains("lines") && outcome == Outcome::Malformed;
+            assert!(
+                outcome == Outcome::Truncated || half_a_line,
+                "{name} cut at {cut}: {outcome}"
+            );
         }
     }
 }
