@@ -33,8 +33,9 @@ impl<'a> Peer<'a> {
 
 /// A signature that the file asks for; `place` is the target's.
 pub(super) fn auth(place: &str, raw: RawAws, peer: Peer<'_>, context: &mut Context<'_>) -> Auth {
-    let is_known = !context.findings.has_below(&format!("{place}.runtime"));
-    if peer.service.is_none() && is_known {
+    // A runtime that is none has been refused already.
+    let is_told = context.findings.has_below(&format!("{place}.runtime"));
+    if peer.service.is_none() && !is_told {
         let rule = match peer.runtime {
             Some(runtime) => format!("is given, but `{runtime}` reads no signature"),
             None => "is given, but without a runtime that reads signatures".to_owned(),
@@ -91,34 +92,26 @@ fn signer(
     let place = format!("{place}.auth.aws");
     let environment = context.environment;
     let variables = AwsVariables::read(|name| environment.get(name));
+    let of_profile = region_of_profile(profile.as_deref(), &variables);
     // A profile that the file names must be there; one of the environment may come to be there.
-    let found = match profile {
-        Some(_) => region_of_profile(profile.as_deref(), &variables),
-        None => Ok(None),
-    };
-    let mut of_profile = match found {
-        Ok(region) => region,
-        Err(error) => {
-            let remedy = "correct the name, or `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`";
-            context.refuse(&format!("{place}.profile"), error, remedy);
-            return None;
-        }
-    };
+    if let (Some(_), Err(error)) = (&profile, &of_profile) {
+        let remedy = "correct the name, or `AWS_CONFIG_FILE` and `AWS_SHARED_CREDENTIALS_FILE`";
+        context.refuse(&format!("{place}.profile"), error, remedy);
+        return None;
+    }
+    let key = format!("{place}.region");
     let of_host = host.and_then(region_of_host);
     if let Some(region) = &region {
-        check_region(&format!("{place}.region"), region, of_host, context);
+        check_region(&key, region, of_host, context);
     }
     let known = region.as_deref().or(of_host).or_else(|| variables.region());
-    let mut why = None;
-    if known.is_none() && profile.is_none() {
-        match region_of_profile(None, &variables) {
-            Ok(region) => of_profile = region,
-            Err(error) => why = Some(error),
+    let region = match (known, of_profile) {
+        (Some(region), _) => region.to_owned(),
+        (None, Ok(Some(region))) => region,
+        (None, found) => {
+            refuse_without_region(&key, found.err(), context);
+            return None;
         }
-    }
-    let Some(region) = known.or(of_profile.as_deref()).map(str::to_owned) else {
-        refuse_without_region(&format!("{place}.region"), why, context);
-        return None;
     };
     Some(AwsSigner::new(AwsSettings {
         region,

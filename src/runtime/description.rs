@@ -18,7 +18,7 @@ pub struct RuntimeDescription {
     pub requests: Vec<Request>,
     /// How a streamed answer is cut.
     pub stream: &'static str,
-    /// How the key of `auth` travels.
+    /// How requests prove who asks: how the key of `auth` travels, or that they are signed.
     pub key: String,
     /// Who counts the answer's tokens: `usage` or `runtime`, as in the label `source`.
     pub counts: &'static str,
@@ -51,11 +51,9 @@ impl RuntimeSpec {
                 Framing::PayloadParts => "event stream of parts of the container's own stream",
                 Framing::WholeBody => "none",
             },
-            key: match (adapter.key_header(), adapter.aws_service()) {
-                (_, Some(service)) => {
-                    format!("signature of `{service}`, or `Authorization: Bearer`")
-                }
-                (Some(name), None) => format!("`{name}`"),
+            key: match (adapter.aws_service(), adapter.key_header()) {
+                (Some(service), _) => format!("AWS signature for `{service}`"),
+                (None, Some(name)) => format!("`{name}`"),
                 (None, None) => "`Authorization: Bearer`".to_owned(),
             },
             counts: match adapter.counts_natively() {

@@ -76,14 +76,15 @@ impl Leases {
         if let Some(held) = &mut *self.held.lock() {
             held.tried = Some(now);
         }
-        let error = match renewal.await {
-            Ok(lease) => return Ok(self.keep(lease)),
-            Err(error) => error,
-        };
-        let held = held.ok_or_else(|| error.clone())?;
-        let left = held.expires.duration_since(now).as_secs();
-        tracing::warn!(%error, "credentials are not renewed; the old ones hold for {left} s more");
-        Ok(held.credentials)
+        match (renewal.await, held) {
+            (Ok(lease), _) => Ok(self.keep(lease)),
+            (Err(error), Some(held)) => {
+                let left = held.expires.duration_since(now).as_secs();
+                tracing::warn!(%error, "credentials are not renewed; the old ones hold for {left} s");
+                Ok(held.credentials)
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     fn valid(&self, now: Timestamp) -> Option<Held> {
