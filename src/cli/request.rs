@@ -112,7 +112,7 @@ impl RequestArgs {
     /// The target, as far as it is known without asking.
     ///
     /// # Errors
-    /// When there is no such runtime.
+    /// When there is no such runtime, or it cannot be asked for such a model.
     pub(super) fn target(&self, endpoint: Endpoint) -> Result<TargetSettings, CliError> {
         let named = self.runtime.as_deref().filter(|name| *name != "auto");
         let runtime = named.map(|name| {
@@ -120,9 +120,17 @@ impl RequestArgs {
                 CliError::Usage(format!("`--runtime {name}`: Sonde knows no such runtime"))
             })
         });
+        let runtime = runtime.transpose()?.or_else(|| of_host(&endpoint.host));
+        if let Some((runtime, model)) = runtime.zip(self.model.as_deref())
+            && let Err(found) = runtime.adapter.check_model(model)
+        {
+            let (rule, remedy) = (found.rule, found.remedy);
+            let message = format!("`--model {model}` {rule}\nhint: {remedy}");
+            return Err(CliError::Usage(message));
+        }
         Ok(TargetSettings {
             name: Arc::from(endpoint.authority()),
-            runtime: runtime.transpose()?.or_else(|| of_host(&endpoint.host)),
+            runtime,
             endpoint,
             model: self.model.as_deref().map(Arc::from),
             labels: BTreeMap::new(),

@@ -2,7 +2,7 @@
 
 use super::{CliError, printer};
 use crate::simulate::{
-    Character, Distribution, FaultPlan, RuntimeFlavor, Simulator, TimingHeaders,
+    AwsKey, Character, Distribution, FaultPlan, RuntimeFlavor, Simulator, TimingHeaders,
 };
 use clap::Args;
 use std::fmt::Display;
@@ -67,6 +67,9 @@ pub(super) struct SimulateArgs {
     /// Want this bearer token, or API key where the API has a header for it
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
+    /// Want requests to Bedrock and SageMaker signed with this access key
+    #[arg(long, value_parser = parsed::<AwsKey>, value_name = "ID:SECRET")]
+    aws_key: Option<AwsKey>,
     /// Equal seeds give equal answers
     #[arg(long)]
     seed: Option<u64>,
@@ -185,6 +188,7 @@ impl SimulateArgs {
         character.tls = self.tls;
         character.serves_log = self.log_requests.is_some();
         character.api_key = self.api_key.or(character.api_key);
+        character.aws_key = self.aws_key.or(character.aws_key);
         Ok(character)
     }
 }

@@ -23,6 +23,13 @@ pub(super) struct Peer<'a> {
     pub(super) host: Option<&'a str>,
 }
 
+impl<'a> Peer<'a> {
+    /// Where a service of Amazon answers, as far as its host says.
+    pub(super) fn region(self) -> Option<&'a str> {
+        self.service.and(self.host).and_then(region_of_host)
+    }
+}
+
 /// A signature that the file asks for; `place` is the target's.
 pub(super) fn auth(place: &str, raw: RawAws, peer: Peer<'_>, context: &mut Context<'_>) -> Auth {
     // A runtime that is none has been refused already.

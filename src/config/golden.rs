@@ -380,3 +380,21 @@ fn dcgm_switches_nvml_off_unless_told_otherwise_and_guesses_the_pod() {
     let wanted = load(&given, &named).dcgm.unwrap().gpus;
     assert_eq!(wanted, ["0", "GPU-a"]);
 }
+
+#[test]
+fn what_host_and_model_say_is_a_label_unless_the_user_says_otherwise() {
+    let url = "https://bedrock-runtime.eu-central-1.amazonaws.com";
+    let text = format!(
+        "targets: [{{name: a, url: '{url}', model: eu.meta.x}}, {{name: b, url: '{url}', model: meta.x, labels: {{region: here}}}}]"
+    );
+    let settings = load_text(&text, &[], &[]).unwrap();
+    let labels = |index: usize| {
+        let labels = settings.targets[index].settings.labels.iter();
+        let pairs: Vec<String> = labels
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        pairs.join(" ")
+    };
+    assert_eq!(labels(0), "inference_profile=eu.meta.x region=eu-central-1");
+    assert_eq!(labels(1), "region=here");
+}

@@ -26,6 +26,16 @@ const API_PATHS: [&str; 8] = [
     "/v1beta",
 ];
 
+/// Calls of Amazon's services, whose paths hold a name: how they begin and end.
+const API_CALLS: [(&str, &str); 6] = [
+    ("/model/", "/converse"),
+    ("/model/", "/converse-stream"),
+    ("/model/", "/invoke"),
+    ("/model/", "/invoke-with-response-stream"),
+    ("/endpoints/", "/invocations"),
+    ("/endpoints/", "/invocations-response-stream"),
+];
+
 /// A target that the file names, whether or not it can be used.
 pub(super) struct NamedTarget {
     pub(super) name: String,
@@ -102,6 +112,7 @@ fn target(
     let host = endpoint.as_ref().map(|endpoint| endpoint.host.as_str());
     let runtime = runtime_setting(place, runtime.as_deref(), host, context);
     check_model_is_named(place, runtime, model.as_deref(), context);
+    check_model_can_be_asked(place, runtime, model.as_deref(), context);
     if model
         .as_deref()
         .is_some_and(|model| model.trim().is_empty())
@@ -124,6 +135,7 @@ fn target(
     let auth = aws::unless_proved(place, auth, &headers, peer, context);
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
+    let labels = with_what_names_say(labels, (runtime, model.as_deref()), peer.region());
     let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
@@ -231,9 +243,15 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     }
     let elsewhere = "credentials go into `auth`, extra fields into a scenario's `body`";
     let endpoint = parse_url(&key, url, elsewhere, context)?;
+    let base = endpoint.base_path.as_str();
+    let call = |(begin, end): &(&str, &str)| {
+        let call = base.get(base.find(begin)?..)?;
+        call.ends_with(end).then_some(call)
+    };
     let added = API_PATHS
-        .iter()
-        .find(|path| endpoint.base_path.ends_with(*path));
+        .into_iter()
+        .find(|path| base.ends_with(path))
+        .or_else(|| API_CALLS.iter().find_map(call));
     let Some(path) = added else {
         return Some(endpoint);
     };
@@ -295,6 +313,38 @@ fn check_model_is_named(
         let rule = format!("is required where the runtime is `{}`", runtime.name);
         context.refuse(&format!("{place}.model"), rule, "name the model to ask");
     }
+}
+
+/// Some names of models have to say more than which model it is.
+fn check_model_can_be_asked(
+    place: &str,
+    runtime: Option<&RuntimeSpec>,
+    model: Option<&str>,
+    context: &mut Context<'_>,
+) {
+    let (Some(runtime), Some(model)) = (runtime, model) else {
+        return;
+    };
+    if let Err(found) = runtime.adapter.check_model(model) {
+        let key = format!("{place}.model");
+        let problem = Problem::new(key, found.rule, found.remedy).found(model);
+        context.findings.add(problem);
+    }
+}
+
+/// The user's labels, and what the names of model and host say where the user says nothing.
+fn with_what_names_say(
+    mut labels: UserLabels,
+    (runtime, model): (Option<&RuntimeSpec>, Option<&str>),
+    region: Option<&str>,
+) -> UserLabels {
+    let said = runtime.zip(model);
+    let said = said.map(|(runtime, model)| runtime.adapter.model_labels(model));
+    let region = region.map(|region| ("region", region.to_owned()));
+    for (name, value) in said.into_iter().flatten().chain(region) {
+        labels.entry(name.to_owned()).or_insert(value);
+    }
+    labels
 }
 
 /// `None` is `auto`: nothing is known but by asking.

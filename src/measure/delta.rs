@@ -97,6 +97,8 @@ pub enum Fault {
     Malformed(String),
     /// It is the runtime's own report of a failure, inside a stream that began well.
     InBand(String),
+    /// It is such a report, and says that there have been too many requests.
+    Throttled(String),
 }
 
 /// What an adapter says that a frame means. Everything absent means "this frame does not say".
@@ -134,6 +136,39 @@ impl Delta<'_> {
         Self {
             fault: Some(Fault::InBand(reason.into())),
             ..Self::default()
+        }
+    }
+
+    /// A failure inside the stream for want of quota.
+    pub fn throttled(reason: impl Into<String>) -> Self {
+        Self {
+            fault: Some(Fault::Throttled(reason.into())),
+            ..Self::default()
+        }
+    }
+
+    /// The same with texts of its own, for dialects whose frames hold them encoded.
+    pub fn into_owned(self) -> Delta<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        let Self {
+            visible,
+            reasoning,
+            finish,
+            usage,
+            server,
+            model,
+            terminator,
+            fault,
+        } = self;
+        Delta {
+            visible: owned(visible),
+            reasoning: owned(reasoning),
+            finish,
+            usage,
+            server,
+            model: owned(model),
+            terminator,
+            fault,
         }
     }
 }

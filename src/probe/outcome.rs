@@ -24,7 +24,7 @@ pub enum Outcome {
     TimeoutTotal,
     /// 401, 403, or no secret to send.
     Auth,
-    /// 429.
+    /// 429, or the dialect's own word for it.
     RateLimited,
     /// Any other 3xx or 4xx.
     #[serde(rename = "http_4xx")]

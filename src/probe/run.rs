@@ -277,12 +277,13 @@ impl<'a> Run<'a> {
             }
         };
         tokio::time::timeout(limit, read).await.ok();
-        let said = self.probe.target.runtime.adapter.error_message(&body);
+        let adapter = self.probe.target.runtime.adapter;
+        let (status, said) = adapter.refusal(head.status, &head.headers, &body);
         let message = match said {
             Some(said) => format!("HTTP {}: {said}", head.status),
             None => format!("HTTP {}", head.status),
         };
-        Failed::new(outcome_of(head.status), message)
+        Failed::new(outcome_of(status), message)
     }
 
     fn open_answer(&mut self, head: &ResponseHead) {
@@ -295,7 +296,9 @@ impl<'a> Run<'a> {
         let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
         // A JSON document instead of the event stream that was asked for: usually an error.
         let framing = match adapter.framing(scenario.stream) {
-            Framing::Sse if is_json => Framing::WholeBody,
+            Framing::Sse | Framing::EventStream | Framing::PayloadParts if is_json => {
+                Framing::WholeBody
+            }
             framing => framing,
         };
         let wants_text = self.context.keep_answer

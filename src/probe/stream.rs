@@ -161,6 +161,9 @@ impl Reader {
         self.failed = match &delta.fault {
             Some(Fault::Malformed(reason)) => Some(Failed::new(Outcome::Malformed, reason.clone())),
             Some(Fault::InBand(reason)) => Some(Failed::new(Outcome::InBandError, reason.clone())),
+            Some(Fault::Throttled(reason)) => {
+                Some(Failed::new(Outcome::RateLimited, reason.clone()))
+            }
             None => None,
         };
         if self.failed.is_some() {

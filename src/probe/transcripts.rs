@@ -1,5 +1,7 @@
 //! Captured answers of real runtimes, fed to the answer reader in every way a network may cut them.
 
+mod aws;
+
 use super::outcome::Outcome;
 use super::settings::{Assertion, Limits};
 use super::stream::{Answer, Failed, Reading};

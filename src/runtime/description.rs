@@ -48,6 +48,7 @@ impl RuntimeSpec {
                 Framing::Sse => "server-sent events",
                 Framing::Ndjson => "newline-delimited JSON",
                 Framing::EventStream => "event stream (application/vnd.amazon.eventstream)",
+                Framing::PayloadParts => "event stream of parts of the container's own stream",
                 Framing::WholeBody => "none",
             },
             key: match (adapter.aws_service(), adapter.key_header()) {

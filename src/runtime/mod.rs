@@ -1,6 +1,9 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
 mod anthropic;
+mod aws;
+mod bedrock;
+mod bedrock_invoke;
 mod description;
 pub mod detect;
 mod gemini;
@@ -9,6 +12,7 @@ mod llamacpp;
 mod ollama;
 mod openai;
 mod request;
+mod sagemaker;
 mod servers;
 mod sglang;
 mod text;
@@ -24,7 +28,8 @@ use crate::wire::{Frame, Framing};
 use crate::workload::Prompt;
 use bytes::Bytes;
 use detect::Question;
-use http::header::{HeaderName, HeaderValue};
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -91,6 +96,19 @@ pub trait Runtime: Send + Sync {
         None
     }
 
+    /// Whether requests for a model of this name can be written.
+    ///
+    /// # Errors
+    /// What is wrong with the name, as a predicate, and what to do about it.
+    fn check_model(&self, _model: &str) -> Result<(), ModelProblem> {
+        Ok(())
+    }
+
+    /// What else the model's name says, as labels.
+    fn model_labels(&self, _model: &str) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// How a successful body is cut into frames: a stream as server-sent events, unless the dialect has its own.
     fn framing(&self, stream: bool) -> Framing {
         match stream {
@@ -107,10 +125,30 @@ pub trait Runtime: Send + Sync {
         text::error_message(body)
     }
 
+    /// What an unsuccessful answer says, in one line, and the status that it stands for: a service in front of the
+    /// runtime may tell the runtime's own in a place of its own.
+    fn refusal(
+        &self,
+        status: StatusCode,
+        _headers: &HeaderMap,
+        body: &[u8],
+    ) -> (StatusCode, Option<String>) {
+        (status, self.error_message(body))
+    }
+
     /// Whether counts in the answer are the dialect's own rather than a usage block.
     fn counts_natively(&self) -> bool {
         false
     }
+}
+
+/// Why no request can be written for a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelProblem {
+    /// A predicate to the model's name.
+    pub rule: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
 }
 
 /// Reads the frames of one answer, in order.
@@ -135,7 +173,7 @@ pub struct RuntimeSpec {
     pub adapter: &'static dyn Runtime,
     /// A URL as a configuration has it, for documentation and help.
     pub url: &'static str,
-    /// Hosts that speak this dialect only, and answer nothing to whoever has no key.
+    /// Hosts that speak this dialect only, and answer nothing to whoever has no key; `*` is any one label.
     hosts: &'static [&'static str],
     /// How `auto` tells it from others.
     question: Option<Question>,
@@ -179,6 +217,10 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     sglang::SGLANG_GENERATE,
     anthropic::ANTHROPIC,
     gemini::GEMINI,
+    bedrock::BEDROCK,
+    bedrock_invoke::BEDROCK_INVOKE,
+    sagemaker::SAGEMAKER,
+    sagemaker::SAGEMAKER_TGI,
     #[cfg(test)]
     toy::TOY,
 ];
@@ -190,8 +232,21 @@ pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
 
 /// The runtime of a host that is known by its name. All others have to be asked.
 pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
-    let is_it = |known: &&str| known.eq_ignore_ascii_case(host);
-    RUNTIMES.iter().find(|spec| spec.hosts.iter().any(&is_it))
+    RUNTIMES
+        .iter()
+        .find(|spec| spec.hosts.iter().any(|known| is_host(known, host)))
+}
+
+fn is_host(known: &str, host: &str) -> bool {
+    let (mut known, mut host) = (known.split('.'), host.split('.'));
+    loop {
+        match (known.next(), host.next()) {
+            (None, None) => return true,
+            (Some("*"), Some(label)) if !label.is_empty() => {}
+            (Some(one), Some(other)) if one.eq_ignore_ascii_case(other) => {}
+            _ => return false,
+        }
+    }
 }
 
 impl std::fmt::Debug for RuntimeSpec {
@@ -244,12 +299,12 @@ mod tests {
                 });
                 assert!(request.path.starts_with('/'), "{}", spec.name);
                 let body: Value = serde_json::from_slice(&request.body).unwrap();
-                // Gemini names both in the path.
-                let in_path = request.path.contains("/a%2Fmodel%3A1b:");
+                // Google's and Amazon's APIs name both in the path.
+                let in_path = request.path.contains("/a%2Fmodel%3A1b");
                 let model = body["model"] == "a/model:1b" || in_path;
                 assert!(model, "{}", spec.name);
                 let streams = body["stream"] == stream
-                    || in_path && request.path.contains("alt=sse") == stream;
+                    || in_path && request.path.contains("stream") == stream;
                 assert!(streams, "{}", spec.name);
                 assert_eq!(body["seed"], 1, "{}", spec.name);
                 let text = body.to_string();
@@ -287,5 +342,15 @@ mod tests {
             }
         }
         assert_eq!(of_host("API.Anthropic.com").unwrap().name, "anthropic");
+        let bedrock = of_host("bedrock-runtime.eu-central-1.amazonaws.com");
+        assert_eq!(bedrock.unwrap().name, "bedrock");
+        for host in [
+            "bedrock-runtime.amazonaws.com",
+            "bedrock-runtime..amazonaws.com",
+            "bedrock-runtime.eu.central.amazonaws.com",
+            "bedrock-runtime.eu-central-1.amazonaws.com.example",
+        ] {
+            assert_eq!(of_host(host), None, "{host}");
+        }
     }
 }

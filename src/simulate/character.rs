@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::aws::AwsKey;
 use super::distribution::Distribution;
 use super::fault::{Fault, FaultPlan, FaultTuning};
 use super::timing_headers::TimingHeaders;
@@ -88,6 +89,8 @@ pub struct Character {
     pub seed: u64,
     /// When set, generation endpoints want `Authorization: Bearer` with it, or the API's own header.
     pub api_key: Option<String>,
+    /// When set, Amazon's endpoints want requests signed with it, or `api_key` as `Authorization: Bearer`.
+    pub aws_key: Option<AwsKey>,
     /// From the start of work on a request to its first token, without load and per-token prefill.
     pub ttft: Distribution<Duration>,
     /// Extra time to the first token for each prompt token that no cache holds.
@@ -139,6 +142,7 @@ impl Default for Character {
             flavor: RuntimeFlavor::All,
             seed: 1,
             api_key: None,
+            aws_key: None,
             ttft: Distribution::Constant(Duration::from_millis(50)),
             prefill_per_token: Duration::ZERO,
             itl: Distribution::Constant(Duration::from_millis(10)),

@@ -29,7 +29,7 @@ use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{anthropic, gemini, inventory, log_lines, metrics, native, ollama, openai};
+use super::{anthropic, aws, gemini, inventory, log_lines, metrics, native, ollama, openai};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -118,8 +118,9 @@ impl Exchange {
             other => other,
         };
         let surface = endpoint.surface();
-        if endpoint.is_protected() && !self.is_authorized(surface) {
-            let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "Invalid API Key");
+        if endpoint.is_protected()
+            && let Err(refusal) = self.check_proof(surface, body)
+        {
             return Ok(self.refuse(&refusal, surface));
         }
         let requested = match self.requested_fault() {
@@ -131,12 +132,32 @@ impl Exchange {
             Endpoint::Ollama(kind) => self.read_ollama(kind, body),
             Endpoint::Anthropic => self.read_anthropic(body),
             Endpoint::Gemini(kind) => self.read_gemini(kind, body),
+            Endpoint::Aws(kind) => self.read_aws(kind, body),
             Endpoint::Native(kind) => self.read_native(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
             Ok(generate) => self.generate(generate, requested).await,
             Err(refusal) => Ok(self.refuse(&refusal, surface)),
+        }
+    }
+
+    /// A key, or a signature, if either is wanted.
+    fn check_proof(&self, surface: Surface, body: &[u8]) -> Result<(), Refusal> {
+        let character = &self.shared.engine.character;
+        let takes_signatures = matches!(surface, Surface::Bedrock | Surface::SageMaker);
+        match &character.aws_key {
+            Some(key) if takes_signatures => {
+                if character.api_key.is_some() && self.is_authorized(surface) {
+                    return Ok(());
+                }
+                aws::check_signature(key, &self.parts, body)
+            }
+            _ if self.is_authorized(surface) => Ok(()),
+            _ => {
+                let message = "Invalid API Key";
+                Err(Refusal::new(StatusCode::UNAUTHORIZED, message))
+            }
         }
     }
 
@@ -293,6 +314,7 @@ impl Exchange {
             | Endpoint::Ollama(_)
             | Endpoint::Anthropic
             | Endpoint::Gemini(_)
+            | Endpoint::Aws(_)
             | Endpoint::Native(_) => plain(StatusCode::OK, ""),
         })
     }
@@ -361,6 +383,12 @@ impl Exchange {
         if let Some(retry_after) = refusal.retry_after {
             let seconds = HeaderValue::from(retry_after.as_secs());
             response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        if matches!(surface, Surface::Bedrock | Surface::SageMaker) {
+            let error = aws::error(surface, refusal);
+            *response.status_mut() = error.status;
+            let name = HeaderValue::from_static(error.name);
+            response.headers_mut().insert(aws::ERROR_TYPE, name);
         }
         response
     }

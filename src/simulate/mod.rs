@@ -12,6 +12,7 @@
 mod anchor;
 mod anthropic;
 mod arrival;
+mod aws;
 mod body;
 mod character;
 mod distribution;
@@ -51,6 +52,7 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use aws::{AwsKey, AwsKeyError};
 pub use character::{Character, FlavorError, RuntimeFlavor};
 pub use distribution::{Distribution, DistributionError, Quantity};
 pub use fault::{Fault, FaultError, FaultPlan, FaultTuning};

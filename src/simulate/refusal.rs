@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::aws;
 use super::character::RuntimeFlavor;
 use super::fault::{Fault, FaultTuning};
 
@@ -15,6 +16,8 @@ pub(super) enum Surface {
     Ollama,
     Anthropic,
     Gemini,
+    Bedrock,
+    SageMaker,
     Tgi,
     LlamaCpp,
     Sglang,
@@ -33,6 +36,8 @@ impl Surface {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) message: String,
+    /// What the API calls it, where the status alone does not tell.
+    pub(super) name: Option<&'static str>,
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -42,6 +47,7 @@ impl Refusal {
         Self {
             status,
             message: message.into(),
+            name: None,
             retry_after: None,
         }
     }
@@ -96,6 +102,7 @@ impl Refusal {
                 let status = google_status(code);
                 json!({"error": {"code": code, "message": message, "status": status}})
             }
+            (Surface::Bedrock | Surface::SageMaker, _) => aws::error(surface, self).body,
             (Surface::Sglang, _) => json!({"error": {"message": message}}),
             (Surface::Tgi, _) => {
                 let kind = match code {

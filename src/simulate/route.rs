@@ -4,7 +4,7 @@ use http::Method;
 
 use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
 use super::refusal::Surface;
-use super::{gemini, native, ollama, openai};
+use super::{aws, gemini, native, ollama, openai};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub(super) enum Endpoint {
     Ollama(ollama::Endpoint),
     Anthropic,
     Gemini(gemini::Endpoint),
+    Aws(aws::Endpoint),
     Native(native::Endpoint),
     OpenAiModels,
     Health,
@@ -37,6 +38,7 @@ impl Endpoint {
             }
             Self::Anthropic => Surface::Anthropic,
             Self::Gemini(_) => Surface::Gemini,
+            Self::Aws(kind) => kind.surface(),
             Self::Native(kind) => kind.surface(),
             _ => Surface::OpenAi,
         }
@@ -50,6 +52,7 @@ impl Endpoint {
                 | Self::OpenAiModels
                 | Self::Anthropic
                 | Self::Gemini(_)
+                | Self::Aws(_)
                 | Self::Ollama(_)
                 | Self::Native(_)
                 | Self::OllamaTags
@@ -181,9 +184,11 @@ pub(super) fn resolve(
         method
     };
     // The only paths that hold a name.
-    if let (All, Some((endpoint, _))) = (flavor, gemini::Endpoint::of(path)) {
+    let gemini = || gemini::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Gemini(endpoint));
+    let aws = || aws::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Aws(endpoint));
+    if let (All, Some(endpoint)) = (flavor, gemini().or_else(aws)) {
         return match *method {
-            Method::POST => Ok(Endpoint::Gemini(endpoint)),
+            Method::POST => Ok(endpoint),
             _ => Err(Miss::WrongMethod),
         };
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::fault::{Fault, FaultTuning};
 use super::generation::{Generation, TokenFrame};
+use crate::wire::event_stream::message;
 
 /// Pause between the pieces of a split frame, so that they are not read as one.
 const SPLIT_PAUSE: Duration = Duration::from_millis(1);
@@ -19,6 +20,8 @@ pub(super) enum Framing {
     NamedSse,
     /// One line each.
     Ndjson,
+    /// `application/vnd.amazon.eventstream`.
+    EventStream,
 }
 
 impl Framing {
@@ -27,6 +30,7 @@ impl Framing {
         match self {
             Self::Sse | Self::NamedSse => "text/event-stream; charset=utf-8",
             Self::Ndjson => "application/x-ndjson",
+            Self::EventStream => "application/vnd.amazon.eventstream",
         }
     }
 
@@ -36,6 +40,14 @@ impl Framing {
                 Bytes::from_static(b"data: {\"id\":\"chatcmpl-\", <<<not json>>>\n\n")
             }
             Self::Ndjson => Bytes::from_static(b"{\"model\": <<<not json>>>\n"),
+            // Its checksum is not that of its bytes.
+            Self::EventStream => {
+                let mut bytes = message(&[], b"<<<not json>>>");
+                if let Some(last) = bytes.last_mut() {
+                    *last ^= 1;
+                }
+                bytes.into()
+            }
         }
     }
 
@@ -44,6 +56,8 @@ impl Framing {
             Self::Sse => Bytes::from_static(b": ping\n\n"),
             Self::NamedSse => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
             Self::Ndjson => Bytes::from_static(b"\n"),
+            // What a client does not know by its name it has to pass over.
+            Self::EventStream => message(&[(":event-type", "ping")], b"{}").into(),
         }
     }
 }
@@ -73,6 +87,14 @@ pub(super) trait Dialect: Send {
     fn failure(&self) -> Vec<Bytes>;
     /// An error as a whole body.
     fn whole_failure(&self) -> Bytes;
+    /// A frame that is whole, but whose content is not.
+    fn garbage(&self) -> Bytes {
+        self.framing().garbage()
+    }
+    /// What says nothing, and may stand between any two frames.
+    fn keep_alive(&self) -> Bytes {
+        self.framing().keep_alive()
+    }
 }
 
 /// One write.
@@ -172,7 +194,7 @@ impl Script {
         let mut pieces = Vec::with_capacity(self.steps.len() * 4);
         let mut earliest = Duration::ZERO;
         for step in self.steps.drain(..) {
-            let lines = framing != Framing::Ndjson;
+            let lines = matches!(framing, Framing::Sse | Framing::NamedSse);
             let bytes = if lines && self.length.is_none() {
                 with_crlf(&step.bytes)
             } else {
@@ -263,8 +285,8 @@ fn streamed(answer: &Generation, dialect: &dyn Dialect, shape: Shape) -> Script 
         ),
     }
     match fault {
-        Some(Fault::Garbage) => insert_garbage(&mut steps, dialect.framing(), cut_after),
-        Some(Fault::KeepAlive) => insert_keep_alives(&mut steps, dialect.framing()),
+        Some(Fault::Garbage) => insert_garbage(&mut steps, dialect.garbage(), cut_after),
+        Some(Fault::KeepAlive) => insert_keep_alives(&mut steps, &dialect.keep_alive()),
         Some(Fault::EarlyRole) => hurry_opening(&mut steps, answer, dialect, tuning.delay),
         Some(Fault::Buffered) => steps = vec![merged(&steps)],
         _ => {}
@@ -304,7 +326,7 @@ fn push_tokens(
     }
 }
 
-fn insert_garbage(steps: &mut Vec<Step>, framing: Framing, after_tokens: u32) {
+fn insert_garbage(steps: &mut Vec<Step>, garbage: Bytes, after_tokens: u32) {
     let mut sent = 0;
     let position = steps.iter().position(|step| {
         sent += step.tokens;
@@ -315,11 +337,11 @@ fn insert_garbage(steps: &mut Vec<Step>, framing: Framing, after_tokens: u32) {
         .get(position)
         .or(steps.last())
         .map_or(Duration::ZERO, |step| step.at);
-    steps.insert(position, Step::plain(at, framing.garbage()));
+    steps.insert(position, Step::plain(at, garbage));
 }
 
 /// Three comments before the first frame and one in the middle of every gap.
-fn insert_keep_alives(steps: &mut Vec<Step>, framing: Framing) {
+fn insert_keep_alives(steps: &mut Vec<Step>, keep_alive: &Bytes) {
     let due: Vec<Duration> = steps.iter().map(|step| step.at).collect();
     let first = due.first().copied().unwrap_or_default();
     let before = (1..=3).map(|quarter| first * quarter / 4);
@@ -330,7 +352,7 @@ fn insert_keep_alives(steps: &mut Vec<Step>, framing: Framing) {
     steps.extend(
         before
             .chain(between)
-            .map(|at| Step::plain(at, framing.keep_alive())),
+            .map(|at| Step::plain(at, keep_alive.clone())),
     );
     // Stable, so frames of one instant keep their order.
     steps.sort_by_key(|step| step.at);
@@ -470,7 +492,7 @@ mod tests {
             reasoning: false,
         };
         let mut steps = vec![step(40, 0), step(40, 1), step(60, 1), step(60, 0)];
-        insert_keep_alives(&mut steps, Framing::Sse);
+        insert_keep_alives(&mut steps, &Framing::Sse.keep_alive());
         let due: Vec<u128> = steps.iter().map(|step| step.at.as_millis()).collect();
         assert_eq!(due, [10, 20, 30, 40, 40, 50, 60, 60]);
     }

@@ -1,6 +1,5 @@
 //! `application/vnd.amazon.eventstream`, the binary framing of Amazon's streamed answers: Bedrock's
 //! `ConverseStream` and `InvokeModelWithResponseStream`, SageMaker's `InvokeEndpointWithResponseStream`.
-//! The adapters for those are to be its users.
 //!
 //! A message, by the Smithy specification "Amazon Event Stream", all numbers big-endian:
 //!
@@ -21,11 +20,13 @@
 mod headers;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use super::lines::check;
 use super::{DecodeError, Decoder, Frame, FrameKind, OnFrame};
 pub use headers::HeaderFault;
 use headers::Headers;
+pub use write::message;
 
 /// Two lengths and their checksum.
 const PRELUDE: usize = 12;

@@ -4,6 +4,7 @@
 pub mod event_stream;
 mod lines;
 pub mod ndjson;
+mod payload_parts;
 pub mod sse;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,9 @@ pub enum Framing {
     Ndjson,
     /// `application/vnd.amazon.eventstream`.
     EventStream,
+    /// The same, but its messages only carry pieces of a stream within: server-sent events, or JSON documents one
+    /// per line.
+    PayloadParts,
     /// The body is one frame.
     WholeBody,
 }
@@ -86,6 +90,7 @@ impl Framing {
             Self::Sse => Box::new(sse::SseDecoder::new(limit)),
             Self::Ndjson => Box::new(ndjson::NdjsonDecoder::new(limit)),
             Self::EventStream => Box::new(event_stream::EventStreamDecoder::new(limit)),
+            Self::PayloadParts => Box::new(payload_parts::PayloadPartsDecoder::new(limit)),
             Self::WholeBody => Box::new(whole_body::WholeBodyDecoder::new(limit)),
         }
     }

@@ -1,10 +1,11 @@
 use super::*;
 use proptest::prelude::*;
 
-const EVERY: [Framing; 4] = [
+const EVERY: [Framing; 5] = [
     Framing::Sse,
     Framing::Ndjson,
     Framing::EventStream,
+    Framing::PayloadParts,
     Framing::WholeBody,
 ];
 

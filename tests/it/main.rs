@@ -8,6 +8,7 @@
 
 mod architecture;
 mod attribution;
+mod aws;
 mod daemon;
 mod documents;
 mod gate;

@@ -3,14 +3,17 @@
 use crate::support::{probe, quick, run, scenario, simulate, target};
 use http::header::{HeaderName, HeaderValue};
 use sonde::probe::{
-    Assertion, ConnectionState, Limits, Observation, Outcome, Prober, RunContext, Timeouts,
+    Assertion, ConnectionState, Limits, Observation, Outcome, Prober, RunContext, TargetSettings,
+    Timeouts,
 };
 use sonde::runtime::Operation;
 use sonde::simulate::{Character, Distribution, Fault, FaultTuning};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const DIALECTS: [&str; 7] = [
+/// Runtimes, and models that stand for a dialect of their own.
+const DIALECTS: [&str; 14] = [
     "openai",
     "ollama",
     "anthropic",
@@ -18,7 +21,31 @@ const DIALECTS: [&str; 7] = [
     "tgi-generate",
     "llamacpp-completion",
     "sglang-generate",
+    "bedrock",
+    "bedrock-invoke/eu.anthropic.sim",
+    "bedrock-invoke/meta.sim",
+    "bedrock-invoke/amazon.nova-sim",
+    "bedrock-invoke/mistral.sim",
+    "sagemaker",
+    "sagemaker-tgi",
 ];
+
+/// Those that know one operation only.
+const ONE_OPERATION: [&str; 5] = [
+    "anthropic",
+    "gemini",
+    "bedrock",
+    "bedrock-invoke/eu.anthropic.sim",
+    "bedrock-invoke/amazon.nova-sim",
+];
+
+fn target_of(dialect: &str, url: &str) -> TargetSettings {
+    let (runtime, model) = dialect.split_once('/').unwrap_or((dialect, "sim"));
+    TargetSettings {
+        model: Some(Arc::from(model)),
+        ..target(runtime, url)
+    }
+}
 
 /// One run whose request asks the simulator for a fault.
 async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observation {
@@ -31,7 +58,7 @@ async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observat
         ..quick()
     };
     let server = simulate(character).await;
-    let mut target = target(runtime, &server.url());
+    let mut target = target_of(runtime, &server.url());
     let header = HeaderName::from_static("x-simulate-fault");
     let wanted = HeaderValue::from_static(fault.name());
     target.endpoint.headers.push((header, wanted));
@@ -79,8 +106,7 @@ async fn every_fault_has_its_own_outcome() {
     let mut wrong = Vec::new();
     for runtime in DIALECTS {
         for operation in [Operation::Chat, Operation::Completion] {
-            // These have one operation only.
-            if operation == Operation::Completion && matches!(runtime, "anthropic" | "gemini") {
+            if operation == Operation::Completion && ONE_OPERATION.contains(&runtime) {
                 continue;
             }
             for (fault, name) in Fault::ALL {
@@ -93,8 +119,11 @@ async fn every_fault_has_its_own_outcome() {
                 }
                 // Text-only dialects have no place for hidden reasoning; OpenAI's completions are one.
                 let text_only = match runtime {
-                    "openai" => operation == Operation::Completion,
-                    "ollama" | "anthropic" | "gemini" => false,
+                    "openai" | "sagemaker" | "bedrock-invoke/mistral.sim" => {
+                        operation == Operation::Completion
+                    }
+                    "ollama" => false,
+                    one if ONE_OPERATION.contains(&one) => false,
                     _ => true,
                 };
                 if *fault == Fault::ReasoningOnly && text_only {
@@ -117,11 +146,11 @@ async fn every_fault_has_its_own_outcome() {
 async fn a_good_run_has_every_figure() {
     let server = simulate(quick()).await;
     for runtime in DIALECTS {
-        let observation = run(&probe(target(runtime, &server.url()), scenario())).await;
+        let observation = run(&probe(target_of(runtime, &server.url()), scenario())).await;
         assert_eq!(
             observation.outcome,
             Outcome::Success,
-            "{:?}",
+            "{runtime}: {:?}",
             observation.failure
         );
         let latency = observation.latency;
@@ -167,11 +196,11 @@ async fn without_a_stream_there_is_inference_time_only() {
     for runtime in DIALECTS {
         let mut scenario = scenario();
         scenario.stream = false;
-        let observation = run(&probe(target(runtime, &server.url()), scenario)).await;
+        let observation = run(&probe(target_of(runtime, &server.url()), scenario)).await;
         assert_eq!(
             observation.outcome,
             Outcome::Success,
-            "{:?}",
+            "{runtime}: {:?}",
             observation.failure
         );
         assert_eq!(observation.latency.first_token, None);

@@ -96,6 +96,22 @@ impl Exchange {
         })
     }
 
+    pub(super) fn read_aws(&self, kind: aws::Endpoint, body: &[u8]) -> Result<Generate, Refusal> {
+        let character = &self.shared.engine.character;
+        let named = aws::Endpoint::of(self.parts.uri.path());
+        let (_, name) = named.unwrap_or((kind, String::new()));
+        let asked = kind.read(&name, body, character)?;
+        Ok(Generate {
+            endpoint: Endpoint::Aws(kind),
+            model: self.find_model(aws::served_name(&name), kind.surface())?,
+            prompt: self.fitting(asked.prompt)?,
+            wanted: asked.wanted,
+            keep_alive: None,
+            stream: kind.streams(),
+            dialect: asked.dialect,
+        })
+    }
+
     pub(super) fn read_native(
         &self,
         kind: native::Endpoint,

@@ -298,6 +298,16 @@ proptest! {
     }
 
     #[test]
+    fn what_we_write_is_what_the_peer_writes(
+        headers in vec(("[:a-z-]{0,9}|\\PC{0,9}", "\\PC{0,20}"), 0..6),
+        payload in vec(any::<u8>(), 0..100),
+    ) {
+        let ours: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let theirs = ours.iter().map(|(name, value)| text(name, value)).collect();
+        prop_assert_eq!(message(&ours, &payload), bytes_of(theirs, &payload));
+    }
+
+    #[test]
     fn headers_that_the_peer_would_refuse_are_refused(
         headers in headers(),
         place in any::<prop::sample::Index>(),
