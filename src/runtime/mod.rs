@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod azure;
+mod description;
 pub mod detect;
 mod gemini;
 mod head_timings;
@@ -15,7 +16,10 @@ mod servers;
 mod sglang;
 mod text;
 mod tgi;
+#[cfg(test)]
+mod toy;
 
+pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::head_timings;
 
 use crate::measure::delta::Delta;
@@ -177,6 +181,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     gemini::GEMINI,
     responses::OPENAI_RESPONSES,
     azure::AZURE_OPENAI,
+    #[cfg(test)]
+    toy::TOY,
 ];
 
 /// Finds a runtime by its name.
