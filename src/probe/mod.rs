@@ -5,6 +5,8 @@ mod contamination;
 mod flight;
 mod instrument;
 mod observation;
+#[cfg(test)]
+mod openai_transcripts;
 mod outcome;
 mod prober;
 mod run;

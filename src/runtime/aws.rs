@@ -1,13 +1,11 @@
 //! What Amazon's services have in common: event streams, and errors that go by a name.
 
 use super::EncodedRequest;
-use super::gemini::SEGMENT;
 use super::text::one_line;
 use crate::measure::delta::Delta;
 use crate::wire::Frame;
 use http::StatusCode;
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
-use percent_encoding::{PercentEncode, utf8_percent_encode};
 use serde_json::Value;
 
 /// The name of an error, in the head of an unsuccessful answer.
@@ -20,11 +18,6 @@ const THROTTLING: [&str; 4] = [
     "Throttling",
     "ThrottledException",
 ];
-
-/// A name as one segment of a path. Encoded once: whoever signs it encodes it again.
-pub(super) fn segment(name: &str) -> PercentEncode<'_> {
-    utf8_percent_encode(name, SEGMENT)
-}
 
 /// A request whose answer is an event stream, or one JSON document without a stream.
 pub(super) fn encoded(path: String, stream: bool, body: bytes::Bytes) -> EncodedRequest {

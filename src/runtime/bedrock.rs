@@ -3,7 +3,9 @@
 
 use super::request::drop_nulls;
 use super::text::{Text, parse};
-use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec, aws};
+use super::{
+    EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec, aws, request,
+};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
 use crate::wire::{Frame, FrameKind, Framing};
@@ -36,7 +38,7 @@ impl Runtime for Bedrock {
             true => "converse-stream",
             false => "converse",
         };
-        let path = format!("/model/{}/{operation}", aws::segment(input.model));
+        let path = format!("/model/{}/{operation}", request::segment(input.model));
         let body = Value::from(body(input)).to_string();
         aws::encoded(path, input.stream, body.into())
     }

@@ -140,7 +140,7 @@ impl Runtime for BedrockInvoke {
             true => "invoke-with-response-stream",
             false => "invoke",
         };
-        let path = format!("/model/{}/{operation}", aws::segment(input.model));
+        let path = format!("/model/{}/{operation}", request::segment(input.model));
         // The configuration knows of no others.
         let family = Family::of(input.model).unwrap_or(Family::OpenAi);
         aws::encoded(path, input.stream, family.body(input))

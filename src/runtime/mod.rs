@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod aws;
+mod azure;
 mod bedrock;
 mod bedrock_invoke;
 mod description;
@@ -9,9 +10,11 @@ pub mod detect;
 mod gemini;
 mod head_timings;
 mod llamacpp;
+mod llamaedge;
 mod ollama;
 mod openai;
 mod request;
+mod responses;
 mod sagemaker;
 mod servers;
 mod sglang;
@@ -210,7 +213,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     servers::VLLM,
     servers::TGI,
     servers::LLAMACPP,
-    servers::LLAMAEDGE,
+    llamaedge::LLAMAEDGE,
+    servers::TENSORRT_LLM,
     servers::OPENAI,
     tgi::TGI_GENERATE,
     llamacpp::LLAMACPP_COMPLETION,
@@ -221,6 +225,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     bedrock_invoke::BEDROCK_INVOKE,
     sagemaker::SAGEMAKER,
     sagemaker::SAGEMAKER_TGI,
+    responses::OPENAI_RESPONSES,
+    azure::AZURE_OPENAI,
     #[cfg(test)]
     toy::TOY,
 ];
@@ -334,11 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_known_by_its_whole_name_only() {
+    fn a_host_is_known_by_its_whole_name_or_by_that_of_its_domain() {
         for spec in RUNTIMES {
             for host in spec.hosts {
-                assert_eq!(of_host(host), Some(spec));
-                assert_eq!(of_host(&format!("my-{host}")), None);
+                let any = host.strip_prefix('*');
+                assert_eq!(of_host(&host.replace('*', "mine")), Some(spec));
+                let other = any.map_or(format!("my-{host}"), |end| end.replacen('.', "x", 1));
+                assert_eq!(of_host(&other), None, "{other}");
+                assert_eq!(of_host(any.unwrap_or(".")), None);
             }
         }
         assert_eq!(of_host("API.Anthropic.com").unwrap().name, "anthropic");

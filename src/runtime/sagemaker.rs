@@ -44,7 +44,7 @@ impl Runtime for SageMaker {
             true => "invocations-response-stream",
             false => "invocations",
         };
-        let path = format!("/endpoints/{}/{operation}", aws::segment(input.model));
+        let path = format!("/endpoints/{}/{operation}", request::segment(input.model));
         let stream = input.stream;
         let within = self.container.encode(EncodeInput {
             generation: &generation,

@@ -18,6 +18,7 @@ pub(super) enum Surface {
     Gemini,
     Bedrock,
     SageMaker,
+    Azure,
     Tgi,
     LlamaCpp,
     Sglang,
@@ -62,6 +63,9 @@ impl Refusal {
         let message = match (surface, flavor) {
             (Surface::Anthropic, _) => format!("model: {model}"),
             (Surface::Gemini, _) => format!("models/{model} is not found for API version v1beta"),
+            (Surface::Azure, _) => {
+                "The API deployment for this resource does not exist.".to_owned()
+            }
             (Surface::Ollama, _) | (_, RuntimeFlavor::Ollama) => {
                 format!("model '{model}' not found")
             }
@@ -103,6 +107,14 @@ impl Refusal {
                 json!({"error": {"code": code, "message": message, "status": status}})
             }
             (Surface::Bedrock | Surface::SageMaker, _) => aws::error(surface, self).body,
+            (Surface::Azure, _) => {
+                let code = match code {
+                    400 => "BadRequest".to_owned(),
+                    404 => "DeploymentNotFound".to_owned(),
+                    other => other.to_string(),
+                };
+                json!({"error": {"code": code, "message": message}})
+            }
             (Surface::Sglang, _) => json!({"error": {"message": message}}),
             (Surface::Tgi, _) => {
                 let kind = match code {

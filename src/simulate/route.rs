@@ -2,9 +2,11 @@
 
 use http::Method;
 
-use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
+use super::character::RuntimeFlavor::{
+    self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, TensorRtLlm, Tgi, Vllm,
+};
 use super::refusal::Surface;
-use super::{aws, gemini, native, ollama, openai};
+use super::{aws, azure, gemini, native, ollama, openai};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +17,15 @@ pub(super) enum Endpoint {
     Gemini(gemini::Endpoint),
     Aws(aws::Endpoint),
     Native(native::Endpoint),
+    Responses,
+    Azure(openai::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
     LlamaCppProps,
     TgiInfo,
     SglangServerInfo,
+    LlamaEdgeInfo,
     Metrics,
     OllamaRoot,
     OllamaVersion,
@@ -40,6 +45,7 @@ impl Endpoint {
             Self::Gemini(_) => Surface::Gemini,
             Self::Aws(kind) => kind.surface(),
             Self::Native(kind) => kind.surface(),
+            Self::Azure(_) => Surface::Azure,
             _ => Surface::OpenAi,
         }
     }
@@ -55,6 +61,8 @@ impl Endpoint {
                 | Self::Aws(_)
                 | Self::Ollama(_)
                 | Self::Native(_)
+                | Self::Responses
+                | Self::Azure(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -69,7 +77,16 @@ pub(super) enum Miss {
     WrongMethod,
 }
 
-const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, Tgi, Sglang, All];
+const EVERY: &[RuntimeFlavor] = &[
+    Vllm,
+    LlamaCpp,
+    Ollama,
+    Tgi,
+    Sglang,
+    TensorRtLlm,
+    LlamaEdge,
+    All,
+];
 
 /// Method, path, meaning and the flavors that have it.
 const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
@@ -87,14 +104,31 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
     ),
     // All three real ones offer it beside their own.
     (Method::POST, "/v1/messages", Endpoint::Anthropic, EVERY),
+    (
+        Method::POST,
+        "/v1/responses",
+        Endpoint::Responses,
+        &[Vllm, LlamaCpp, Ollama, Sglang, TensorRtLlm, All],
+    ),
     (Method::GET, "/v1/models", Endpoint::OpenAiModels, EVERY),
     (
         Method::GET,
         "/health",
         Endpoint::Health,
-        &[Vllm, LlamaCpp, Tgi, Sglang, All],
+        &[Vllm, LlamaCpp, Tgi, Sglang, TensorRtLlm, All],
     ),
-    (Method::GET, "/version", Endpoint::VllmVersion, &[Vllm, All]),
+    (
+        Method::GET,
+        "/version",
+        Endpoint::VllmVersion,
+        &[Vllm, TensorRtLlm, All],
+    ),
+    (
+        Method::GET,
+        "/v1/info",
+        Endpoint::LlamaEdgeInfo,
+        &[LlamaEdge, All],
+    ),
     (
         Method::GET,
         "/props",
@@ -186,7 +220,8 @@ pub(super) fn resolve(
     // The only paths that hold a name.
     let gemini = || gemini::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Gemini(endpoint));
     let aws = || aws::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Aws(endpoint));
-    if let (All, Some(endpoint)) = (flavor, gemini().or_else(aws)) {
+    let azure = || azure::endpoint(path).map(|(endpoint, _)| Endpoint::Azure(endpoint));
+    if let (All, Some(endpoint)) = (flavor, gemini().or_else(aws).or_else(azure)) {
         return match *method {
             Method::POST => Ok(endpoint),
             _ => Err(Miss::WrongMethod),

@@ -7,13 +7,13 @@ use sonde::probe::{
     Timeouts,
 };
 use sonde::runtime::Operation;
-use sonde::simulate::{Character, Distribution, Fault, FaultTuning};
+use sonde::simulate::{Character, Distribution, Fault, FaultTuning, RuntimeFlavor};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Runtimes, and models that stand for a dialect of their own.
-const DIALECTS: [&str; 14] = [
+const DIALECTS: [&str; 16] = [
     "openai",
     "ollama",
     "anthropic",
@@ -28,6 +28,8 @@ const DIALECTS: [&str; 14] = [
     "bedrock-invoke/mistral.sim",
     "sagemaker",
     "sagemaker-tgi",
+    "openai-responses",
+    "azure-openai",
 ];
 
 /// Those that know one operation only.
@@ -107,6 +109,10 @@ async fn every_fault_has_its_own_outcome() {
     for runtime in DIALECTS {
         for operation in [Operation::Chat, Operation::Completion] {
             if operation == Operation::Completion && ONE_OPERATION.contains(&runtime) {
+            // These have one operation only.
+            if operation == Operation::Completion
+                && matches!(runtime, "anthropic" | "gemini" | "openai-responses")
+            {
                 continue;
             }
             for (fault, name) in Fault::ALL {
@@ -124,6 +130,8 @@ async fn every_fault_has_its_own_outcome() {
                     }
                     "ollama" => false,
                     one if ONE_OPERATION.contains(&one) => false,
+                    "openai" | "azure-openai" => operation == Operation::Completion,
+                    "ollama" | "anthropic" | "gemini" | "openai-responses" => false,
                     _ => true,
                 };
                 if *fault == Fault::ReasoningOnly && text_only {
@@ -173,6 +181,30 @@ async fn a_good_run_has_every_figure() {
             .unwrap();
         assert_eq!(log.token_times.len(), 12);
     }
+}
+
+#[tokio::test]
+async fn a_stream_needs_a_reason_unless_its_server_gives_none() {
+    let flavor = RuntimeFlavor::LlamaEdge;
+    let server = simulate(Character { flavor, ..quick() }).await;
+    for (runtime, wanted) in [
+        ("llamaedge", Outcome::Success),
+        ("openai", Outcome::Truncated),
+    ] {
+        let observation = run(&probe(target(runtime, &server.url()), scenario())).await;
+        assert_eq!(observation.outcome, wanted, "{:?}", observation.failure);
+    }
+}
+
+#[tokio::test]
+async fn azures_older_routes_are_asked_for_by_their_date() {
+    let server = simulate(quick()).await;
+    let mut scenario = scenario();
+    let body = &mut scenario.generation.extra_body;
+    body.insert("api-version".to_owned(), "2024-10-21".into());
+    let observation = run(&probe(target("azure-openai", &server.url()), scenario)).await;
+    let failure = observation.failure;
+    assert_eq!(observation.outcome, Outcome::Success, "{failure:?}");
 }
 
 #[tokio::test]

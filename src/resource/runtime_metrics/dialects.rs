@@ -110,8 +110,12 @@ pub(super) const DIALECTS: &[Dialect] = &[
 
 /// The dialect of a runtime. Absent: none is known, or the runtime has none.
 pub(super) fn of(runtime: &str) -> Option<&'static Dialect> {
-    // `tgi-generate` is TGI's server by another of its routes.
-    let server = runtime.split('-').next().unwrap_or(runtime);
+    let server = match runtime {
+        // Its metrics' names have the short one.
+        "tensorrt-llm" => "trtllm",
+        // `tgi-generate` is TGI's server by another of its routes.
+        other => other.split('-').next().unwrap_or(other),
+    };
     DIALECTS.iter().find(|dialect| dialect.runtime == server)
 }
 
