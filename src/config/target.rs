@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Ends of URLs that the adapters add themselves.
-const API_PATHS: [&str; 8] = [
+const API_PATHS: [&str; 9] = [
     "/v1",
     "/v1/chat/completions",
     "/v1/completions",
@@ -24,6 +24,7 @@ const API_PATHS: [&str; 8] = [
     "/v1/models",
     "/v1/messages",
     "/v1beta",
+    "/v2/chat",
 ];
 
 /// A target that the file names, whether or not it can be used.

@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 /// What a transcript comes to, but for what depends on when its bytes came.
 #[derive(Debug, PartialEq)]
-struct Judged {
-    verdict: Result<(), Failed>,
-    tokens: Option<TokenCounts>,
+pub(super) struct Judged {
+    pub(super) verdict: Result<(), Failed>,
+    pub(super) tokens: Option<TokenCounts>,
     text_frames: u64,
     /// Where each token ends: the bytes themselves say, not how they are cut.
     positions: Vec<u64>,
-    visible: String,
-    server_total: Option<Duration>,
+    pub(super) visible: String,
+    pub(super) server_total: Option<Duration>,
 }
 
-fn transcript(name: &str) -> Vec<u8> {
+pub(super) fn transcript(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/transcripts")
         .join(name);
@@ -43,7 +43,11 @@ fn answer(runtime: &str, stream: bool) -> Answer {
     })
 }
 
-fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Judged {
+pub(super) fn judge<'a>(
+    runtime: &str,
+    stream: bool,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Judged {
     let seen = Instant::now();
     let mut answer = answer(runtime, stream);
     let mut end = 0;
@@ -69,7 +73,7 @@ fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u
 
 /// Complete streams: of real runtimes, and, where nobody answers without a key or (`written-`) cannot be run, in
 /// the form that the documentation, the sources and the clients of an API have.
-const STREAMS: [(&str, &str); 23] = [
+const STREAMS: [(&str, &str); 28] = [
     ("ollama-chat.ndjson", "ollama"),
     ("ollama-generate.ndjson", "ollama"),
     ("ollama-chat-stop.ndjson", "ollama"),
@@ -96,6 +100,11 @@ const STREAMS: [(&str, &str); 23] = [
     ("written-sglang-generate.sse", "sglang-generate"),
     ("written-sglang-generate-stop.sse", "sglang-generate"),
     ("written-sglang-generate-incremental.sse", "sglang-generate"),
+    ("written-triton-vllm.sse", "triton"),
+    ("kserve-text.sse", "kserve"),
+    ("cohere-text.sse", "cohere"),
+    ("cohere-thinking.sse", "cohere"),
+    ("cohere-tool-call.sse", "cohere"),
 ];
 
 #[test]

@@ -1,6 +1,7 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
 mod anthropic;
+mod cohere;
 pub mod detect;
 mod gemini;
 mod head_timings;
@@ -12,6 +13,7 @@ mod servers;
 mod sglang;
 mod text;
 mod tgi;
+mod triton;
 
 pub use head_timings::head_timings;
 
@@ -170,6 +172,9 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     sglang::SGLANG_GENERATE,
     anthropic::ANTHROPIC,
     gemini::GEMINI,
+    triton::TRITON,
+    triton::KSERVE,
+    cohere::COHERE,
 ];
 
 /// Finds a runtime by its name.
@@ -235,12 +240,13 @@ mod tests {
                 });
                 assert!(request.path.starts_with('/'), "{}", spec.name);
                 let body: Value = serde_json::from_slice(&request.body).unwrap();
-                // Gemini names both in the path.
-                let in_path = request.path.contains("/a%2Fmodel%3A1b:");
+                // Gemini, Triton and KServe name both in the path.
+                let in_path = request.path.contains("/a%2Fmodel%3A1b");
+                let path_streams =
+                    request.path.contains("alt=sse") || request.path.ends_with("/generate_stream");
                 let model = body["model"] == "a/model:1b" || in_path;
                 assert!(model, "{}", spec.name);
-                let streams = body["stream"] == stream
-                    || in_path && request.path.contains("alt=sse") == stream;
+                let streams = body["stream"] == stream || in_path && path_streams == stream;
                 assert!(streams, "{}", spec.name);
                 assert_eq!(body["seed"], 1, "{}", spec.name);
                 let text = body.to_string();

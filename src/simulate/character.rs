@@ -24,6 +24,8 @@ pub enum RuntimeFlavor {
     Tgi,
     /// SGLang: `/generate`, `/get_server_info`, `/health` and the OpenAI endpoints.
     Sglang,
+    /// Triton Inference Server: `/v2/…` and nothing of the OpenAI API.
+    Triton,
     /// Everything at once, with chunks as vLLM writes them. No real runtime is like this.
     #[default]
     All,
@@ -37,6 +39,7 @@ impl RuntimeFlavor {
         (Self::Ollama, "ollama"),
         (Self::Tgi, "tgi"),
         (Self::Sglang, "sglang"),
+        (Self::Triton, "triton"),
         (Self::All, "all"),
     ];
 
@@ -45,7 +48,7 @@ impl RuntimeFlavor {
         match self {
             Self::Vllm | Self::Sglang => "uvicorn sonde-simulate",
             Self::LlamaCpp => "llama.cpp sonde-simulate",
-            Self::Ollama | Self::Tgi | Self::All => "sonde-simulate",
+            Self::Ollama | Self::Tgi | Self::Triton | Self::All => "sonde-simulate",
         }
     }
 }
@@ -59,7 +62,7 @@ impl fmt::Display for RuntimeFlavor {
 
 /// No [`RuntimeFlavor`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang or all")]
+#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang, triton or all")]
 pub struct FlavorError(String);
 
 impl FromStr for RuntimeFlavor {

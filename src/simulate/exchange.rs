@@ -29,7 +29,9 @@ use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{anthropic, gemini, inventory, log_lines, metrics, native, ollama, openai};
+use super::{
+    anthropic, cohere, gemini, inventory, log_lines, metrics, native, ollama, openai, triton,
+};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -132,6 +134,8 @@ impl Exchange {
             Endpoint::Anthropic => self.read_anthropic(body),
             Endpoint::Gemini(kind) => self.read_gemini(kind, body),
             Endpoint::Native(kind) => self.read_native(kind, body),
+            Endpoint::Cohere => self.read_cohere(body),
+            Endpoint::Triton(kind) if kind.generates() => self.read_triton(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -287,13 +291,23 @@ impl Exchange {
             Endpoint::Health if self.flavor() == RuntimeFlavor::LlamaCpp => {
                 json(&serde_json::json!({"status": "ok"}))
             }
+            Endpoint::TritonServer => json(&triton::server()),
+            Endpoint::TritonIndex => json(&triton::index(engine)),
+            Endpoint::Triton(kind) => match self.find_triton() {
+                Ok(model) if kind == triton::Endpoint::Metadata => {
+                    json(&triton::metadata(&model.name))
+                }
+                Ok(_) => plain(StatusCode::OK, ""),
+                Err(refusal) => self.refuse(&refusal, Surface::Triton),
+            },
             Endpoint::OllamaRoot => plain(StatusCode::OK, "Ollama is running"),
             Endpoint::Health
             | Endpoint::OpenAi(_)
             | Endpoint::Ollama(_)
             | Endpoint::Anthropic
             | Endpoint::Gemini(_)
-            | Endpoint::Native(_) => plain(StatusCode::OK, ""),
+            | Endpoint::Native(_)
+            | Endpoint::Cohere => plain(StatusCode::OK, ""),
         })
     }
 
@@ -351,6 +365,7 @@ impl Exchange {
                 &Refusal::new(StatusCode::NOT_FOUND, "File Not Found"),
                 Surface::OpenAi,
             ),
+            RuntimeFlavor::Triton => self.refuse(&Refusal::new(status, detail), Surface::Triton),
             _ => with_status(status, json(&serde_json::json!({ "detail": detail }))),
         }
     }

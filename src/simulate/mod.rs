@@ -14,6 +14,7 @@ mod anthropic;
 mod arrival;
 mod body;
 mod character;
+mod cohere;
 mod distribution;
 mod engine;
 mod exchange;
@@ -38,6 +39,7 @@ mod server;
 mod stream;
 mod timing_headers;
 mod tls;
+mod triton;
 mod vocabulary;
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(super) enum Surface {
     Tgi,
     LlamaCpp,
     Sglang,
+    Triton,
+    Cohere,
 }
 
 impl Surface {
@@ -56,7 +58,10 @@ impl Refusal {
         let message = match (surface, flavor) {
             (Surface::Anthropic, _) => format!("model: {model}"),
             (Surface::Gemini, _) => format!("models/{model} is not found for API version v1beta"),
-            (Surface::Ollama, _) | (_, RuntimeFlavor::Ollama) => {
+            (Surface::Triton, _) => {
+                format!("Request for unknown model: '{model}' is not found")
+            }
+            (Surface::Ollama | Surface::Cohere, _) | (_, RuntimeFlavor::Ollama) => {
                 format!("model '{model}' not found")
             }
             _ => format!("The model `{model}` does not exist."),
@@ -87,7 +92,8 @@ impl Refusal {
     pub(super) fn body(&self, surface: Surface, flavor: RuntimeFlavor) -> Value {
         let (message, code) = (&self.message, self.status.as_u16());
         match (surface, flavor) {
-            (Surface::Ollama, _) => json!({ "error": message }),
+            (Surface::Ollama | Surface::Triton, _) => json!({ "error": message }),
+            (Surface::Cohere, _) => json!({"id": "simulated", "message": message}),
             (Surface::Anthropic, _) => {
                 let error = json!({"type": anthropic_kind(code), "message": message});
                 json!({"type": "error", "error": error, "request_id": null})

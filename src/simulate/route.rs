@@ -2,9 +2,9 @@
 
 use http::Method;
 
-use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
+use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Triton, Vllm};
 use super::refusal::Surface;
-use super::{gemini, native, ollama, openai};
+use super::{gemini, native, ollama, openai, triton};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub(super) enum Endpoint {
     Anthropic,
     Gemini(gemini::Endpoint),
     Native(native::Endpoint),
+    Cohere,
+    Triton(triton::Endpoint),
+    TritonServer,
+    TritonIndex,
     OpenAiModels,
     Health,
     VllmVersion,
@@ -38,6 +42,8 @@ impl Endpoint {
             Self::Anthropic => Surface::Anthropic,
             Self::Gemini(_) => Surface::Gemini,
             Self::Native(kind) => kind.surface(),
+            Self::Cohere => Surface::Cohere,
+            Self::Triton(_) | Self::TritonServer | Self::TritonIndex => Surface::Triton,
             _ => Surface::OpenAi,
         }
     }
@@ -52,6 +58,8 @@ impl Endpoint {
                 | Self::Gemini(_)
                 | Self::Ollama(_)
                 | Self::Native(_)
+                | Self::Cohere
+                | Self::Triton(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -167,6 +175,26 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Endpoint::Ollama(ollama::Endpoint::Chat),
         &[Ollama, All],
     ),
+    (Method::POST, "/v2/chat", Endpoint::Cohere, &[All]),
+    (Method::GET, "/v2", Endpoint::TritonServer, &[Triton, All]),
+    (
+        Method::POST,
+        "/v2/repository/index",
+        Endpoint::TritonIndex,
+        &[Triton, All],
+    ),
+    (
+        Method::GET,
+        "/v2/health/live",
+        Endpoint::Health,
+        &[Triton, All],
+    ),
+    (
+        Method::GET,
+        "/v2/health/ready",
+        Endpoint::Health,
+        &[Triton, All],
+    ),
 ];
 
 /// Finds the endpoint. HEAD counts as GET.
@@ -181,6 +209,12 @@ pub(super) fn resolve(
         method
     };
     // The only paths that hold a name.
+    if let (Triton | All, Some((endpoint, _))) = (flavor, triton::Endpoint::of(path)) {
+        return match (method, endpoint.generates()) {
+            (&Method::POST, true) | (&Method::GET, false) => Ok(Endpoint::Triton(endpoint)),
+            _ => Err(Miss::WrongMethod),
+        };
+    }
     if let (All, Some((endpoint, _))) = (flavor, gemini::Endpoint::of(path)) {
         return match *method {
             Method::POST => Ok(Endpoint::Gemini(endpoint)),

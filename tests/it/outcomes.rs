@@ -10,7 +10,7 @@ use sonde::simulate::{Character, Distribution, Fault, FaultTuning};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const DIALECTS: [&str; 7] = [
+const DIALECTS: [&str; 10] = [
     "openai",
     "ollama",
     "anthropic",
@@ -18,6 +18,9 @@ const DIALECTS: [&str; 7] = [
     "tgi-generate",
     "llamacpp-completion",
     "sglang-generate",
+    "triton",
+    "kserve",
+    "cohere",
 ];
 
 /// One run whose request asks the simulator for a fault.
@@ -80,21 +83,24 @@ async fn every_fault_has_its_own_outcome() {
     for runtime in DIALECTS {
         for operation in [Operation::Chat, Operation::Completion] {
             // These have one operation only.
-            if operation == Operation::Completion && matches!(runtime, "anthropic" | "gemini") {
+            if operation == Operation::Completion
+                && matches!(runtime, "anthropic" | "gemini" | "cohere")
+            {
                 continue;
             }
             for (fault, name) in Fault::ALL {
                 let observation = run_with(*fault, runtime, operation).await;
                 let mut wanted = expected(*fault);
                 // Newline-delimited JSON has no other terminator than the line with the reason, and
-                // a missing reason is older Ollama's normal end.
-                if *fault == Fault::NoFinish && runtime == "ollama" {
+                // a missing reason is older Ollama's normal end. KServe's protocol has no reason but
+                // among details that a server may leave out.
+                if *fault == Fault::NoFinish && matches!(runtime, "ollama" | "kserve") {
                     wanted = Outcome::Success;
                 }
                 // Text-only dialects have no place for hidden reasoning; OpenAI's completions are one.
                 let text_only = match runtime {
                     "openai" => operation == Operation::Completion,
-                    "ollama" | "anthropic" | "gemini" => false,
+                    "ollama" | "anthropic" | "gemini" | "cohere" => false,
                     _ => true,
                 };
                 if *fault == Fault::ReasoningOnly && text_only {

@@ -295,6 +295,7 @@ async fn a_runtime_is_found_by_asking() {
         (RuntimeFlavor::Ollama, "ollama"),
         (RuntimeFlavor::Tgi, "tgi"),
         (RuntimeFlavor::Sglang, "sglang"),
+        (RuntimeFlavor::Triton, "triton"),
     ] {
         let server = simulate(Character { flavor, ..quick() }).await;
         let endpoint = Endpoint::parse(&server.url()).unwrap();
