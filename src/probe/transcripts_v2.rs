@@ -171,7 +171,7 @@ fn a_stream_of_coheres_is_counted_by_its_last_event() {
         (
             "cohere-tool-call.sse",
             r#"tide{"port": "Kiel"}"#,
-            (917, 34, 0),
+            (917, 21, 0),
         ),
     ] {
         let judged = judge("cohere", true, [transcript(name).as_slice()]);

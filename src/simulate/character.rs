@@ -302,6 +302,6 @@ mod tests {
             assert_eq!(name.parse(), Ok(*flavor));
             assert_eq!(flavor.to_string(), *name);
         }
-        assert!("triton".parse::<RuntimeFlavor>().is_err());
+        assert!("trtllm".parse::<RuntimeFlavor>().is_err());
     }
 }
