@@ -250,7 +250,10 @@ fn phases(times: [Option<u64>; 4]) -> ServerTimings {
 }
 
 fn first<T>(values: Option<OneOrMany<T>>) -> Option<T> {
-    values?.into_vec().into_iter().next()
+    match values? {
+        OneOrMany::One(value) => Some(value),
+        OneOrMany::Many(values) => values.into_iter().next(),
+    }
 }
 
 /// An event of a stream, or a whole answer: they have the same form. Outputs of one element are written as that

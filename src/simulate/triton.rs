@@ -276,4 +276,34 @@ mod tests {
         assert_eq!(of("m/versions/2/generate"), None);
         assert_eq!(of("m/infer"), None);
     }
+
+    #[test]
+    fn a_stream_among_the_parameters_makes_the_request_one_for_triton() {
+        let parse = |body: Value, all| {
+            let body = body.to_string();
+            Request::parse(body.as_bytes(), Endpoint::GenerateStream, all).map(|request| {
+                let limit = request.wanted.limit.unwrap();
+                (matches!(request.dialect.form, Form::OpenInference), limit)
+            })
+        };
+        let nested = json!({"text_input": "x", "parameters": {"stream": true, "max_tokens": 3}});
+        assert_eq!(parse(nested, true), Ok((false, 3)));
+        let beside = json!({"text_input": "x", "stream": true, "max_tokens": 3});
+        assert_eq!(parse(beside, true), Ok((false, 3)));
+        let bare = json!({"text_input": "x"});
+        assert_eq!(parse(bare.clone(), true), Ok((true, MAX_TOKENS)));
+        assert_eq!(parse(bare, false), Ok((false, MAX_TOKENS)));
+    }
+
+    #[test]
+    fn a_request_without_a_text_or_for_a_stream_in_one_piece_is_refused() {
+        for body in [
+            json!({"inputs": "x"}),
+            json!({"text_input": "x", "stream": true}),
+        ] {
+            let body = body.to_string();
+            let refused = Request::parse(body.as_bytes(), Endpoint::Generate, false);
+            assert_eq!(refused.err().unwrap().status, http::StatusCode::BAD_REQUEST);
+        }
+    }
 }
