@@ -114,8 +114,9 @@ fn block_end(answer: &Generation, reasoning: bool) -> Value {
 }
 
 impl Dialect for Cohere {
+    /// The events have names, but there is none that keeps a connection alive.
     fn framing(&self) -> Framing {
-        Framing::NamedSse
+        Framing::Sse
     }
 
     fn opening(&self, answer: &Generation) -> Option<Bytes> {
