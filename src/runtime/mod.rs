@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod cohere;
+mod description;
 pub mod detect;
 mod gemini;
 mod head_timings;
@@ -13,8 +14,11 @@ mod servers;
 mod sglang;
 mod text;
 mod tgi;
+#[cfg(test)]
+mod toy;
 mod triton;
 
+pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::head_timings;
 
 use crate::measure::delta::Delta;
@@ -175,6 +179,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     triton::TRITON,
     triton::KSERVE,
     cohere::COHERE,
+    #[cfg(test)]
+    toy::TOY,
 ];
 
 /// Finds a runtime by its name.
