@@ -191,9 +191,7 @@ pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
 /// The runtime of a host that is known by its name. All others have to be asked.
 pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
     let is_it = |known: &&str| known.eq_ignore_ascii_case(host);
-    RUNTIMES
-        .iter()
-        .find(|spec| spec.hosts.iter().any(|known| is_it(known)))
+    RUNTIMES.iter().find(|spec| spec.hosts.iter().any(&is_it))
 }
 
 impl std::fmt::Debug for RuntimeSpec {
