@@ -102,6 +102,7 @@ async fn start_runtimes(thread: &IoThread, shutdown: &Shutdown) -> Result<String
             RuntimeFlavor::Sglang => "sglang",
             RuntimeFlavor::TensorRtLlm => "tensorrt-llm",
             RuntimeFlavor::LlamaEdge => "llamaedge",
+            RuntimeFlavor::Triton => "triton",
             RuntimeFlavor::Vllm | RuntimeFlavor::All => "vllm",
         };
         let model = character.models.first().cloned().unwrap_or_default();

@@ -243,7 +243,8 @@ pub struct RawExpect {
 pub struct RawTarget {
     /// Unique; the value of the label `target`. Absent: host and port of the URL.
     pub name: Option<String>,
-    /// The API spoken there. `auto` asks the endpoint, and knows Anthropic's, Google's and Amazon's by their hosts.
+    /// The API spoken there. `auto` asks the endpoint, and knows hosted APIs such as Anthropic's by their
+    /// hosts.
     #[schemars(extend("default" = "auto", "enum" = runtime_names()))]
     pub runtime: Option<String>,
     /// Where it is, without the API's own path: `http://127.0.0.1:11434`. Required.

@@ -25,6 +25,7 @@ const API_PATHS: [&str; 9] = [
     "/v1/messages",
     "/v1/responses",
     "/v1beta",
+    "/v2/chat",
 ];
 
 /// Calls of Amazon's services, whose paths hold a name: how they begin and end.

@@ -18,6 +18,8 @@ pub enum FinishReason {
     /// The runtime gave up on it, as vLLM and SGLang do when they shut down or sleep, and TensorRT-LLM
     /// when a request takes too long.
     Aborted,
+    /// The dialect has no place for a reason, or the server leaves it empty throughout.
+    Unreported,
     /// Anything else, in the runtime's words.
     Other(String),
 }

@@ -14,6 +14,8 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod transcripts;
+#[cfg(test)]
+mod transcripts_v2;
 mod verdict;
 
 pub use contamination::{CACHE_ALLOWANCE_RATIO, CACHE_ALLOWANCE_TOKENS, Contamination};

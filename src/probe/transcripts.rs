@@ -22,7 +22,7 @@ pub(super) struct Judged {
     /// Where each token ends: the bytes themselves say, not how they are cut.
     positions: Vec<u64>,
     pub(super) visible: String,
-    server_total: Option<Duration>,
+    pub(super) server_total: Option<Duration>,
 }
 
 pub(super) fn transcript(name: &str) -> Vec<u8> {
@@ -75,7 +75,7 @@ pub(super) fn judge<'a>(
 
 /// Complete streams: of real runtimes, and, where nobody answers without a key or (`written-`) cannot be run, in
 /// the form that the documentation, the sources and the clients of an API have.
-const STREAMS: [(&str, &str); 23] = [
+const STREAMS: [(&str, &str); 28] = [
     ("ollama-chat.ndjson", "ollama"),
     ("ollama-generate.ndjson", "ollama"),
     ("ollama-chat-stop.ndjson", "ollama"),
@@ -102,6 +102,11 @@ const STREAMS: [(&str, &str); 23] = [
     ("written-sglang-generate.sse", "sglang-generate"),
     ("written-sglang-generate-stop.sse", "sglang-generate"),
     ("written-sglang-generate-incremental.sse", "sglang-generate"),
+    ("written-triton-vllm.sse", "triton"),
+    ("kserve-text.sse", "kserve"),
+    ("cohere-text.sse", "cohere"),
+    ("cohere-thinking.sse", "cohere"),
+    ("cohere-tool-call.sse", "cohere"),
 ];
 
 #[test]

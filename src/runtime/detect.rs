@@ -1,5 +1,5 @@
 //! Finds out what an endpoint speaks by asking it: Ollama's version, vLLM's version, llama.cpp's
-//! props, TGI's info, SGLang's server info, LlamaEdge's info, the OpenAI model list.
+//! props, TGI's info, SGLang's server info, LlamaEdge's info, Triton's metadata, the OpenAI model list.
 
 use super::{RUNTIMES, RuntimeSpec, find};
 use crate::transport::{AskError, Dialer, Endpoint, ask};
@@ -57,7 +57,7 @@ pub enum DetectError {
 pub(super) struct Question {
     /// Where it is asked.
     pub(super) path: &'static str,
-    /// Where the models are listed: OpenAI's way, or Ollama's.
+    /// Where the models are listed: OpenAI's way, Ollama's, or Triton's. `POST ` in front where a GET is not the way.
     pub(super) models: &'static str,
     /// The runtime's own dialect, and where the answer names its model: for a server that has no other.
     pub(super) native: Option<(&'static str, &'static [&'static str])>,
@@ -152,7 +152,11 @@ struct Asker<'a> {
 impl Asker<'_> {
     /// The JSON at `path`; `None` where there is none.
     async fn json(&mut self, path: &str) -> Result<Option<Value>, DetectError> {
-        match self.get(path).await? {
+        let asked = match path.strip_prefix("POST ") {
+            Some(path) => self.ask(Method::POST, path).await?,
+            None => self.ask(Method::GET, path).await?,
+        };
+        match asked {
             (status @ (401 | 403), _) => {
                 self.unauthorized = Some(status);
                 Ok(None)
@@ -163,12 +167,12 @@ impl Asker<'_> {
     }
 
     /// The status and the body at `path`.
-    async fn get(&mut self, path: &str) -> Result<(u16, Bytes), DetectError> {
+    async fn ask(&mut self, method: Method, path: &str) -> Result<(u16, Bytes), DetectError> {
         let url = || self.endpoint.url();
         let asked = ask(
             self.endpoint,
             self.dialer,
-            Method::GET,
+            method,
             path,
             Bytes::new(),
             QUESTION_LIMIT,
@@ -183,7 +187,7 @@ impl Asker<'_> {
     /// long time after; llama.cpp's server says 404 where the method alone is wrong. So both are asked.
     async fn has_openai(&mut self) -> Result<bool, DetectError> {
         for path in ["/v1/models", "/v1/chat/completions"] {
-            if self.get(path).await?.0 != 404 {
+            if self.ask(Method::GET, path).await?.0 != 404 {
                 return Ok(true);
             }
         }
@@ -191,8 +195,11 @@ impl Asker<'_> {
     }
 }
 
-/// Ids of an OpenAI list (`data[].id`) or names of an Ollama list (`models[].name`).
+/// Ids of an OpenAI list (`data[].id`), or names of an Ollama list (`models[].name`) or of Triton's (`[].name`).
 fn model_ids(answer: &Value) -> Option<Vec<String>> {
+    if let Some(index) = answer.as_array() {
+        return Some(super::triton::models(index));
+    }
     let list = answer
         .get("data")
         .or_else(|| answer.get("models"))?

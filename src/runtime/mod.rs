@@ -5,6 +5,7 @@ mod aws;
 mod azure;
 mod bedrock;
 mod bedrock_invoke;
+mod cohere;
 mod description;
 pub mod detect;
 mod gemini;
@@ -22,6 +23,7 @@ mod text;
 mod tgi;
 #[cfg(test)]
 mod toy;
+mod triton;
 
 pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::head_timings;
@@ -227,6 +229,9 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     sagemaker::SAGEMAKER_TGI,
     responses::OPENAI_RESPONSES,
     azure::AZURE_OPENAI,
+    triton::TRITON,
+    triton::KSERVE,
+    cohere::COHERE,
     #[cfg(test)]
     toy::TOY,
 ];

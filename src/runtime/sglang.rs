@@ -88,17 +88,34 @@ impl Interpreter for SglangInterpreter {
 /// on from all before it can only be new altogether, and so will be those that follow. (If by chance the
 /// first parts of such a stream continue each other, a few characters go missing, no arrival's time.)
 #[derive(Default)]
-struct TextSoFar {
+pub(super) struct TextSoFar {
     text: String,
     incremental: bool,
+    /// Until a text has gone on from those before it, one that repeats them is a part like them.
+    doubted: bool,
 }
 
 impl TextSoFar {
-    fn advance<'a>(&mut self, text: Cow<'a, str>) -> Cow<'a, str> {
+    /// For a dialect whose servers send parts, most of them.
+    pub(super) fn of_parts() -> Self {
+        Self {
+            doubted: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn advance<'a>(&mut self, text: Cow<'a, str>) -> Cow<'a, str> {
         if self.incremental {
             return text;
         }
         let known = self.text.len();
+        if self.doubted && known > 0 {
+            self.incremental = text.len() <= known;
+            self.doubted = false;
+        }
+        if self.incremental {
+            return text;
+        }
         let new = match text {
             _ if !text.starts_with(self.text.as_str()) => {
                 // A stop string that had begun to come is taken back.

@@ -35,6 +35,23 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// A value, or a list of them.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMany<T> {
+    Many(Vec<T>),
+    One(T),
+}
+
+impl<T> OneOrMany<T> {
+    pub(super) fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::Many(values) => values,
+            Self::One(value) => vec![value],
+        }
+    }
+}
+
 /// Reads a frame. UTF-8 is checked in one go, which costs a fraction of a check of each string; where that
 /// fails, only the strings that somebody reads must be good.
 pub(super) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> serde_json::Result<T> {

@@ -29,6 +29,8 @@ pub enum RuntimeFlavor {
     TensorRtLlm,
     /// LlamaEdge: `/v1/info` and the OpenAI endpoints, whose streams end without a reason.
     LlamaEdge,
+    /// Triton Inference Server: `/v2/…` and nothing of the OpenAI API.
+    Triton,
     /// Everything at once, with chunks as vLLM writes them. No real runtime is like this.
     #[default]
     All,
@@ -44,6 +46,7 @@ impl RuntimeFlavor {
         (Self::Sglang, "sglang"),
         (Self::TensorRtLlm, "tensorrt-llm"),
         (Self::LlamaEdge, "llamaedge"),
+        (Self::Triton, "triton"),
         (Self::All, "all"),
     ];
 
@@ -52,7 +55,9 @@ impl RuntimeFlavor {
         match self {
             Self::Vllm | Self::Sglang | Self::TensorRtLlm => "uvicorn sonde-simulate",
             Self::LlamaCpp => "llama.cpp sonde-simulate",
-            Self::Ollama | Self::Tgi | Self::LlamaEdge | Self::All => "sonde-simulate",
+            Self::Ollama | Self::Tgi | Self::LlamaEdge | Self::Triton | Self::All => {
+                "sonde-simulate"
+            }
         }
     }
 }
@@ -67,7 +72,7 @@ impl fmt::Display for RuntimeFlavor {
 /// No [`RuntimeFlavor`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang, tensorrt-llm, llamaedge or all"
+    "unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang, tensorrt-llm, llamaedge, triton or all"
 )]
 pub struct FlavorError(String);
 
@@ -311,6 +316,6 @@ mod tests {
             assert_eq!(name.parse(), Ok(*flavor));
             assert_eq!(flavor.to_string(), *name);
         }
-        assert!("triton".parse::<RuntimeFlavor>().is_err());
+        assert!("trtllm".parse::<RuntimeFlavor>().is_err());
     }
 }

@@ -29,8 +29,8 @@ use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{anthropic, aws, azure, gemini, inventory, log_lines, metrics};
-use super::{native, ollama, openai, responses};
+use super::{anthropic, aws, azure, cohere, gemini, inventory, log_lines, metrics};
+use super::{native, ollama, openai, responses, triton};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -137,6 +137,8 @@ impl Exchange {
             Endpoint::Native(kind) => self.read_native(kind, body),
             Endpoint::Responses => self.read_responses(body),
             Endpoint::Azure(kind) => self.read_azure(kind, body),
+            Endpoint::Cohere => self.read_cohere(body),
+            Endpoint::Triton(kind) if kind.generates() => self.read_triton(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -313,6 +315,15 @@ impl Exchange {
             Endpoint::Health if self.flavor() == RuntimeFlavor::LlamaCpp => {
                 json(&serde_json::json!({"status": "ok"}))
             }
+            Endpoint::TritonServer => json(&triton::server()),
+            Endpoint::TritonIndex => json(&triton::index(engine)),
+            Endpoint::Triton(kind) => match self.find_triton() {
+                Ok(model) if kind == triton::Endpoint::Metadata => {
+                    json(&triton::metadata(&model.name))
+                }
+                Ok(_) => plain(StatusCode::OK, ""),
+                Err(refusal) => self.refuse(&refusal, Surface::Triton),
+            },
             Endpoint::OllamaRoot => plain(StatusCode::OK, "Ollama is running"),
             Endpoint::Health
             | Endpoint::OpenAi(_)
@@ -321,6 +332,7 @@ impl Exchange {
             | Endpoint::Gemini(_)
             | Endpoint::Aws(_)
             | Endpoint::Native(_)
+            | Endpoint::Cohere
             | Endpoint::Responses
             | Endpoint::Azure(_) => plain(StatusCode::OK, ""),
         })
@@ -380,6 +392,7 @@ impl Exchange {
                 &Refusal::new(StatusCode::NOT_FOUND, "File Not Found"),
                 Surface::OpenAi,
             ),
+            RuntimeFlavor::Triton => self.refuse(&Refusal::new(status, detail), Surface::Triton),
             _ => with_status(status, json(&serde_json::json!({ "detail": detail }))),
         }
     }

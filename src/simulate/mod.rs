@@ -16,6 +16,7 @@ mod aws;
 mod azure;
 mod body;
 mod character;
+mod cohere;
 mod distribution;
 mod engine;
 mod exchange;
@@ -41,6 +42,7 @@ mod server;
 mod stream;
 mod timing_headers;
 mod tls;
+mod triton;
 mod vocabulary;
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub(super) enum Surface {
     Tgi,
     LlamaCpp,
     Sglang,
+    Triton,
+    Cohere,
 }
 
 impl Surface {
@@ -66,7 +68,10 @@ impl Refusal {
             (Surface::Azure, _) => {
                 "The API deployment for this resource does not exist.".to_owned()
             }
-            (Surface::Ollama, _) | (_, RuntimeFlavor::Ollama) => {
+            (Surface::Triton, _) => {
+                format!("Request for unknown model: '{model}' is not found")
+            }
+            (Surface::Ollama | Surface::Cohere, _) | (_, RuntimeFlavor::Ollama) => {
                 format!("model '{model}' not found")
             }
             _ => format!("The model `{model}` does not exist."),
@@ -97,7 +102,8 @@ impl Refusal {
     pub(super) fn body(&self, surface: Surface, flavor: RuntimeFlavor) -> Value {
         let (message, code) = (&self.message, self.status.as_u16());
         match (surface, flavor) {
-            (Surface::Ollama, _) => json!({ "error": message }),
+            (Surface::Ollama | Surface::Triton, _) => json!({ "error": message }),
+            (Surface::Cohere, _) => json!({"id": "simulated", "message": message}),
             (Surface::Anthropic, _) => {
                 let error = json!({"type": anthropic_kind(code), "message": message});
                 json!({"type": "error", "error": error, "request_id": null})

@@ -3,10 +3,10 @@
 use http::Method;
 
 use super::character::RuntimeFlavor::{
-    self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, TensorRtLlm, Tgi, Vllm,
+    self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, TensorRtLlm, Tgi, Triton, Vllm,
 };
 use super::refusal::Surface;
-use super::{aws, azure, gemini, native, ollama, openai};
+use super::{aws, azure, gemini, native, ollama, openai, triton};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(super) enum Endpoint {
     Native(native::Endpoint),
     Responses,
     Azure(openai::Endpoint),
+    Cohere,
+    Triton(triton::Endpoint),
+    TritonServer,
+    TritonIndex,
     OpenAiModels,
     Health,
     VllmVersion,
@@ -46,6 +50,8 @@ impl Endpoint {
             Self::Aws(kind) => kind.surface(),
             Self::Native(kind) => kind.surface(),
             Self::Azure(_) => Surface::Azure,
+            Self::Cohere => Surface::Cohere,
+            Self::Triton(_) | Self::TritonServer | Self::TritonIndex => Surface::Triton,
             _ => Surface::OpenAi,
         }
     }
@@ -63,6 +69,8 @@ impl Endpoint {
                 | Self::Native(_)
                 | Self::Responses
                 | Self::Azure(_)
+                | Self::Cohere
+                | Self::Triton(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -204,6 +212,26 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Endpoint::Ollama(ollama::Endpoint::Chat),
         &[Ollama, All],
     ),
+    (Method::POST, "/v2/chat", Endpoint::Cohere, &[All]),
+    (Method::GET, "/v2", Endpoint::TritonServer, &[Triton, All]),
+    (
+        Method::POST,
+        "/v2/repository/index",
+        Endpoint::TritonIndex,
+        &[Triton, All],
+    ),
+    (
+        Method::GET,
+        "/v2/health/live",
+        Endpoint::Health,
+        &[Triton, All],
+    ),
+    (
+        Method::GET,
+        "/v2/health/ready",
+        Endpoint::Health,
+        &[Triton, All],
+    ),
 ];
 
 /// Finds the endpoint. HEAD counts as GET.
@@ -218,6 +246,12 @@ pub(super) fn resolve(
         method
     };
     // The only paths that hold a name.
+    if let (Triton | All, Some((endpoint, _))) = (flavor, triton::Endpoint::of(path)) {
+        return match (method, endpoint.generates()) {
+            (&Method::POST, true) | (&Method::GET, false) => Ok(Endpoint::Triton(endpoint)),
+            _ => Err(Miss::WrongMethod),
+        };
+    }
     let gemini = || gemini::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Gemini(endpoint));
     let aws = || aws::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Aws(endpoint));
     let azure = || azure::endpoint(path).map(|(endpoint, _)| Endpoint::Azure(endpoint));

@@ -297,6 +297,7 @@ async fn a_runtime_is_found_by_asking() {
         (RuntimeFlavor::Sglang, "sglang"),
         (RuntimeFlavor::TensorRtLlm, "tensorrt-llm"),
         (RuntimeFlavor::LlamaEdge, "llamaedge"),
+        (RuntimeFlavor::Triton, "triton"),
     ] {
         let server = simulate(Character { flavor, ..quick() }).await;
         let endpoint = Endpoint::parse(&server.url()).unwrap();

@@ -176,6 +176,47 @@ impl Exchange {
         })
     }
 
+    pub(super) fn read_cohere(&self, body: &[u8]) -> Result<Generate, Refusal> {
+        let request = cohere::Request::parse(body)?;
+        let prompt = request.prompt(self.shared.engine.character.template_tokens);
+        Ok(Generate {
+            endpoint: Endpoint::Cohere,
+            model: self.find_model(&request.model, Surface::Cohere)?,
+            prompt: self.fitting(prompt)?,
+            wanted: request.wanted(),
+            keep_alive: None,
+            stream: request.stream,
+            dialect: Box::new(cohere::Cohere),
+        })
+    }
+
+    pub(super) fn read_triton(
+        &self,
+        kind: triton::Endpoint,
+        body: &[u8],
+    ) -> Result<Generate, Refusal> {
+        let all = self.flavor() == RuntimeFlavor::All;
+        let request = triton::Request::parse(body, kind, all)?;
+        let mut prompt = Prompt::template(0);
+        prompt.push(&request.prompt);
+        Ok(Generate {
+            endpoint: Endpoint::Triton(kind),
+            model: self.find_triton()?,
+            prompt: self.fitting(prompt)?,
+            wanted: request.wanted,
+            keep_alive: None,
+            stream: kind == triton::Endpoint::GenerateStream,
+            dialect: Box::new(request.dialect),
+        })
+    }
+
+    /// The model that the path names.
+    pub(super) fn find_triton(&self) -> Result<Arc<Model>, Refusal> {
+        let named = triton::Endpoint::of(self.parts.uri.path());
+        let (_, name) = named.unwrap_or((triton::Endpoint::Ready, String::new()));
+        self.find_model(&name, Surface::Triton)
+    }
+
     pub(super) fn find_model(&self, name: &str, surface: Surface) -> Result<Arc<Model>, Refusal> {
         let found = self.shared.engine.model(name).map(Arc::clone);
         found.ok_or_else(|| Refusal::model_not_found(surface, self.flavor(), name))
