@@ -20,6 +20,7 @@ mod problem;
 mod raw;
 mod resolve;
 mod resources;
+mod retrieval;
 mod runtime_metrics;
 mod scalar;
 mod scenario;

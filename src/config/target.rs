@@ -4,7 +4,9 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, aws, credentials, defaults, governor, runtime_metrics, secret, trust};
+use super::{
+    TargetPlan, aws, credentials, defaults, governor, retrieval, runtime_metrics, secret, trust,
+};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -15,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Ends of URLs that the adapters add themselves.
-const API_PATHS: [&str; 9] = [
+const API_PATHS: [&str; 13] = [
     "/v1",
     "/v1/chat/completions",
     "/v1/completions",
@@ -26,6 +28,9 @@ const API_PATHS: [&str; 9] = [
     "/v1/responses",
     "/v1beta",
     "/v2/chat",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/api/embed",
 ];
 
 /// Calls of Amazon's services, whose paths hold a name: how they begin and end.
@@ -138,7 +143,7 @@ fn target(
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
     let labels = with_what_names_say(labels, (runtime, model.as_deref()), peer.region());
-    let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
+    let (names, plans) = pick_scenarios((place, &name), wanted, (scenarios, runtime), context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
         .unwrap_or(defaults::MAX_IN_FLIGHT);
@@ -426,23 +431,16 @@ fn process_match(place: &str, raw: RawProcess, context: &mut Context<'_>) -> Pro
 
 /// The scenarios wanted, or all: their names, and the plans of those that can be used.
 fn pick_scenarios(
-    place: &str,
+    (place, target): (&str, &str),
     wanted: Items<String>,
-    scenarios: &[NamedScenario],
+    (scenarios, runtime): (&[NamedScenario], Option<&RuntimeSpec>),
     context: &mut Context<'_>,
 ) -> (Vec<String>, Vec<super::ScenarioPlan>) {
     let Some(wanted) = wanted else {
-        let names = scenarios
-            .iter()
-            .map(|scenario| scenario.name.clone())
-            .collect();
-        return (
-            names,
-            scenarios
-                .iter()
-                .filter_map(|scenario| scenario.plan.clone())
-                .collect(),
-        );
+        let suiting = retrieval::suiting((place, target), scenarios, runtime, context);
+        let names = suiting.iter().map(|scenario| scenario.name.clone());
+        let plans = suiting.iter().filter_map(|scenario| scenario.plan.clone());
+        return (names.collect(), plans.collect());
     };
     if wanted.is_empty() {
         let key = format!("{place}.scenarios");
@@ -471,6 +469,7 @@ fn pick_scenarios(
             context.findings.add(problem);
             continue;
         }
+        retrieval::check_named(&key, scenario, runtime, context);
         plans.extend(scenario.plan.clone());
         names.push(name);
     }

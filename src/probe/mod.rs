@@ -9,6 +9,7 @@ mod observation;
 mod openai_transcripts;
 mod outcome;
 mod prober;
+mod retrieval;
 mod run;
 mod settings;
 mod stream;
@@ -26,6 +27,6 @@ pub use observation::{
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};
 pub use settings::{
-    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Scenario, ScenarioSettings,
-    Target, TargetSettings, Timeouts,
+    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, RetrievalSettings, Scenario,
+    ScenarioSettings, Target, TargetSettings, Timeouts,
 };

@@ -19,6 +19,7 @@ pub(super) const LLAMAEDGE: RuntimeSpec = RuntimeSpec {
         recognise: |answer| text(answer.get("api_server")?, &["version"]),
     }),
     owners: &["Not specified"],
+    retrieval: super::servers::EMBEDDINGS,
     ..RuntimeSpec::new(
         "llamaedge",
         "LlamaEdge (WASM), by its OpenAI-compatible API",

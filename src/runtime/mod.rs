@@ -16,6 +16,7 @@ mod ollama;
 mod openai;
 mod request;
 mod responses;
+mod retrieval;
 mod sagemaker;
 mod servers;
 mod sglang;
@@ -26,9 +27,11 @@ mod toy;
 mod triton;
 
 pub use description::{Request, RuntimeDescription, reference_markdown};
-pub use head_timings::head_timings;
+pub use head_timings::{head_input_tokens, head_timings};
+pub use retrieval::{Retrieval, RetrievalInput, Retriever, reader};
 
 use crate::measure::delta::Delta;
+use crate::measure::items::Items;
 use crate::wire::{Frame, Framing};
 use crate::workload::Prompt;
 use bytes::Bytes;
@@ -166,6 +169,11 @@ pub trait Interpreter: Send + Sync {
     fn ends_with_body(&self) -> bool {
         false
     }
+
+    /// The vectors or ranks of the answer, where such were asked for and have come.
+    fn items(&self) -> Option<Items> {
+        None
+    }
 }
 
 /// A runtime that a configuration can name.
@@ -184,9 +192,34 @@ pub struct RuntimeSpec {
     question: Option<Question>,
     /// Whom its models belong to in the OpenAI API's list of models.
     owners: &'static [&'static str],
+    /// Whether it writes text: chat and completion.
+    pub generates: bool,
+    /// What else it can be asked for, and how.
+    retrieval: &'static [(Retrieval, &'static dyn Retriever)],
 }
 
 impl RuntimeSpec {
+    /// How it is asked for vectors or ranks. `None`: it has none.
+    pub fn retriever(&self, kind: Retrieval) -> Option<&'static dyn Retriever> {
+        let mut known = self.retrieval.iter();
+        known.find_map(|(offered, how)| (*offered == kind).then_some(*how))
+    }
+
+    /// Whether it can be asked for this; `None` is text.
+    pub fn offers(&self, retrieval: Option<Retrieval>) -> bool {
+        retrieval.map_or(self.generates, |kind| self.retriever(kind).is_some())
+    }
+
+    /// The values of a scenario's `operation` that suit it.
+    pub fn operations(&self) -> impl Iterator<Item = &'static str> {
+        let text: &[&str] = match self.generates {
+            true => &["chat", "completion"],
+            false => &[],
+        };
+        let others = self.retrieval.iter().map(|(kind, _)| kind.as_str());
+        text.iter().copied().chain(others)
+    }
+
     /// A runtime that `auto` does not find.
     const fn new(
         name: &'static str,
@@ -202,6 +235,8 @@ impl RuntimeSpec {
             hosts: &[],
             question: None,
             owners: &[],
+            generates: true,
+            retrieval: &[],
         }
     }
 }
@@ -213,6 +248,7 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     ollama::OLLAMA,
     servers::SGLANG,
     servers::VLLM,
+    retrieval::TEI,
     servers::TGI,
     servers::LLAMACPP,
     llamaedge::LLAMAEDGE,

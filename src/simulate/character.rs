@@ -23,6 +23,8 @@ pub enum RuntimeFlavor {
     Ollama,
     /// Text Generation Inference: `/generate`, `/generate_stream`, `/info`, `/health` and the OpenAI endpoints.
     Tgi,
+    /// Text Embeddings Inference: `/embed`, `/rerank`, `/info`, `/health` and the OpenAI API's embeddings. It writes no text.
+    Tei,
     /// SGLang: `/generate`, `/get_server_info`, `/health` and the OpenAI endpoints.
     Sglang,
     /// TensorRT-LLM's `trtllm-serve`: `/version`, `/health` and the OpenAI endpoints.
@@ -43,6 +45,7 @@ impl RuntimeFlavor {
         (Self::LlamaCpp, "llamacpp"),
         (Self::Ollama, "ollama"),
         (Self::Tgi, "tgi"),
+        (Self::Tei, "tei"),
         (Self::Sglang, "sglang"),
         (Self::TensorRtLlm, "tensorrt-llm"),
         (Self::LlamaEdge, "llamaedge"),
@@ -55,7 +58,7 @@ impl RuntimeFlavor {
         match self {
             Self::Vllm | Self::Sglang | Self::TensorRtLlm => "uvicorn sonde-simulate",
             Self::LlamaCpp => "llama.cpp sonde-simulate",
-            Self::Ollama | Self::Tgi | Self::LlamaEdge | Self::Triton | Self::All => {
+            Self::Ollama | Self::Tgi | Self::Tei | Self::LlamaEdge | Self::Triton | Self::All => {
                 "sonde-simulate"
             }
         }
@@ -72,7 +75,7 @@ impl fmt::Display for RuntimeFlavor {
 /// No [`RuntimeFlavor`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang, tensorrt-llm, llamaedge, triton or all"
+    "unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, tei, sglang, tensorrt-llm, llamaedge, triton or all"
 )]
 pub struct FlavorError(String);
 

@@ -27,10 +27,10 @@ use super::route::{Endpoint, Miss, resolve};
 use super::script::{Dialect, Framing, Script, Shape};
 use super::server::Shared;
 use super::stream::{Arrival, Wire};
-use super::timing_headers::Times;
+use super::timing_headers::{Times, TimingHeaders};
 use super::vocabulary::Prompt;
 use super::{anthropic, aws, azure, cohere, gemini, inventory, log_lines, metrics};
-use super::{native, ollama, openai, responses, triton};
+use super::{native, ollama, openai, responses, retrieval, triton};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -116,6 +116,7 @@ impl Exchange {
         };
         let endpoint = match endpoint {
             Endpoint::Native(kind) => Endpoint::Native(kind.meant_by(body)),
+            Endpoint::Retrieval(kind) => Endpoint::Retrieval(kind.meant_by(body)),
             other => other,
         };
         let surface = endpoint.surface();
@@ -139,6 +140,7 @@ impl Exchange {
             Endpoint::Azure(kind) => self.read_azure(kind, body),
             Endpoint::Cohere => self.read_cohere(body),
             Endpoint::Triton(kind) if kind.generates() => self.read_triton(kind, body),
+            Endpoint::Retrieval(kind) => self.read_retrieval(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -233,6 +235,7 @@ impl Exchange {
             stream,
             dialect,
         } = generate;
+        let told = (endpoint.surface() == Surface::Tei).then_some(prompt.tokens);
         let order = Order {
             model,
             number,
@@ -261,6 +264,11 @@ impl Exchange {
         };
         let body = AnswerBody::Scripted(Box::new(body));
         let mut response = response(StatusCode::OK, content_type, body);
+        if let Some((tokens, times)) = told.zip(times) {
+            let headers = response.headers_mut();
+            headers.extend(times.headers(TimingHeaders::Tgi, false));
+            headers.insert("x-compute-tokens", HeaderValue::from(tokens));
+        }
         if let Some((kind, times)) = engine.character.timing_headers.zip(times) {
             response.headers_mut().extend(times.headers(kind, stream));
         }
@@ -301,6 +309,7 @@ impl Exchange {
             Endpoint::OpenAiModels => json(&inventory::openai_models(engine)),
             Endpoint::VllmVersion => json(&inventory::vllm_version()),
             Endpoint::TgiInfo => json(&inventory::tgi_info(engine)),
+            Endpoint::TeiInfo => json(&inventory::tei_info(engine)),
             Endpoint::SglangServerInfo => json(&inventory::sglang_server_info(engine)),
             Endpoint::LlamaEdgeInfo => json(&inventory::llamaedge_info()),
             Endpoint::LlamaCppProps => json(&inventory::llamacpp_props(engine)),
@@ -334,6 +343,7 @@ impl Exchange {
             | Endpoint::Native(_)
             | Endpoint::Cohere
             | Endpoint::Responses
+            | Endpoint::Retrieval(_)
             | Endpoint::Azure(_) => plain(StatusCode::OK, ""),
         })
     }

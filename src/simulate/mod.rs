@@ -36,6 +36,7 @@ mod refusal;
 mod reply;
 mod residence;
 mod responses;
+mod retrieval;
 mod route;
 mod script;
 mod server;

@@ -3,10 +3,10 @@
 use http::Method;
 
 use super::character::RuntimeFlavor::{
-    self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, TensorRtLlm, Tgi, Triton, Vllm,
+    self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, Tei, TensorRtLlm, Tgi, Triton, Vllm,
 };
 use super::refusal::Surface;
-use super::{aws, azure, gemini, native, ollama, openai, triton};
+use super::{aws, azure, gemini, native, ollama, openai, retrieval, triton};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,13 @@ pub(super) enum Endpoint {
     Triton(triton::Endpoint),
     TritonServer,
     TritonIndex,
+    Retrieval(retrieval::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
     LlamaCppProps,
     TgiInfo,
+    TeiInfo,
     SglangServerInfo,
     LlamaEdgeInfo,
     Metrics,
@@ -52,6 +54,7 @@ impl Endpoint {
             Self::Azure(_) => Surface::Azure,
             Self::Cohere => Surface::Cohere,
             Self::Triton(_) | Self::TritonServer | Self::TritonIndex => Surface::Triton,
+            Self::Retrieval(kind) => kind.surface(),
             _ => Surface::OpenAi,
         }
     }
@@ -71,6 +74,7 @@ impl Endpoint {
                 | Self::Azure(_)
                 | Self::Cohere
                 | Self::Triton(_)
+                | Self::Retrieval(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -123,7 +127,7 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Method::GET,
         "/health",
         Endpoint::Health,
-        &[Vllm, LlamaCpp, Tgi, Sglang, TensorRtLlm, All],
+        &[Vllm, LlamaCpp, Tgi, Tei, Sglang, TensorRtLlm, All],
     ),
     (
         Method::GET,
@@ -144,6 +148,7 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         &[LlamaCpp, All],
     ),
     (Method::GET, "/info", Endpoint::TgiInfo, &[Tgi, All]),
+    (Method::GET, "/info", Endpoint::TeiInfo, &[Tei]),
     (
         Method::GET,
         "/get_server_info",
@@ -232,6 +237,42 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Endpoint::Health,
         &[Triton, All],
     ),
+    (
+        Method::POST,
+        "/v1/embeddings",
+        Endpoint::Retrieval(retrieval::Endpoint::OpenAiEmbeddings),
+        &[Vllm, LlamaCpp, Ollama, Tei, Sglang, All],
+    ),
+    (
+        Method::POST,
+        "/v1/rerank",
+        Endpoint::Retrieval(retrieval::Endpoint::Rerank),
+        &[Vllm, LlamaCpp, Sglang, All],
+    ),
+    (
+        Method::POST,
+        "/v2/rerank",
+        Endpoint::Retrieval(retrieval::Endpoint::Rerank),
+        &[Vllm, All],
+    ),
+    (
+        Method::POST,
+        "/api/embed",
+        Endpoint::Retrieval(retrieval::Endpoint::OllamaEmbed),
+        &[Ollama, All],
+    ),
+    (
+        Method::POST,
+        "/embed",
+        Endpoint::Retrieval(retrieval::Endpoint::TeiEmbed),
+        &[Tei, All],
+    ),
+    (
+        Method::POST,
+        "/rerank",
+        Endpoint::Retrieval(retrieval::Endpoint::TeiRerank),
+        &[Tei, All],
+    ),
 ];
 
 /// Finds the endpoint. HEAD counts as GET.
@@ -252,10 +293,13 @@ pub(super) fn resolve(
             _ => Err(Miss::WrongMethod),
         };
     }
+    let retrieval =
+        retrieval::Endpoint::of_gemini(path).map(|(endpoint, _)| Endpoint::Retrieval(endpoint));
     let gemini = || gemini::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Gemini(endpoint));
     let aws = || aws::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Aws(endpoint));
     let azure = || azure::endpoint(path).map(|(endpoint, _)| Endpoint::Azure(endpoint));
-    if let (All, Some(endpoint)) = (flavor, gemini().or_else(aws).or_else(azure)) {
+    let named = retrieval.or_else(gemini).or_else(aws).or_else(azure);
+    if let (All, Some(endpoint)) = (flavor, named) {
         return match *method {
             Method::POST => Ok(endpoint),
             _ => Err(Miss::WrongMethod),

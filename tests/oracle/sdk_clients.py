@@ -17,6 +17,7 @@ import anthropic
 import huggingface_hub
 import ollama
 import openai
+import retrieval_clients
 from google import genai
 from google.genai import errors, types
 from huggingface_hub import errors as hub_errors
@@ -644,8 +645,11 @@ def main():
     url, model = sys.argv[1].rstrip("/"), sys.argv[2]
     checks = Checks()
     openai_checks(checks, url, model)
+    retrieval_clients.openai_checks(checks, url, model)
+    retrieval_clients.rank_checks(checks, url, model)
     if answers(url, "/api/version"):
         ollama_checks(checks, url, model)
+        retrieval_clients.ollama_checks(checks, url, model)
     anthropic_checks(checks, url, model)
     if takes_posts(url, "/openai/v1/chat/completions"):
         azure_checks(checks, url, model)
@@ -653,6 +657,7 @@ def main():
         responses_checks(checks, url, model)
     if takes_posts(url, "/v1beta/models/m:generateContent"):
         gemini_checks(checks, url, model)
+        retrieval_clients.gemini_checks(checks, url, model)
     if answers(url, "/info"):
         tgi_checks(checks, url)
     print(f"{checks.passed} passed, {checks.failed} failed")
