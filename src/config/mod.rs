@@ -14,7 +14,9 @@ mod environment;
 mod golden;
 mod governor;
 mod instrument;
+mod matrix;
 mod objective;
+mod placeholder;
 mod problem;
 mod raw;
 mod resolve;
@@ -114,6 +116,8 @@ pub struct LogSettings {
 pub struct TargetPlan {
     /// As configured. Runtime and model may still have to be found out.
     pub settings: TargetSettings,
+    /// The entry of `targets` by whose matrix it was made, where one did.
+    pub matrix: Option<usize>,
     /// Its certificates are read already.
     pub dialer: Dialer,
     /// How the processes that serve it are called; absent: they are found by their socket.
@@ -163,10 +167,11 @@ pub fn load(input: LoadInput<'_>) -> Result<Settings, Problems> {
     let Some(layered) = source::merge(&input, &mut findings) else {
         return Err(Problems::new(called, findings.problems));
     };
-    let raw = shape::read(&layered, &mut findings);
+    let (raw, typed) = shape::read(&layered, &mut findings);
     let mut context = Context {
         environment: input.environment,
         layered: &layered,
+        typed: &typed,
         folder: input.path.and_then(Path::parent),
         findings,
     };

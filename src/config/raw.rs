@@ -8,7 +8,7 @@ mod slo;
 pub use slo::RawSlo;
 
 use super::defaults;
-use super::scalar::{DurationText, GpuText, RatioText};
+use super::scalar::{AxisText, DurationText, GpuText, RatioText};
 use crate::runtime::RUNTIMES;
 use crate::workload::WORKLOADS;
 use schemars::JsonSchema;
@@ -281,6 +281,14 @@ pub struct RawTarget {
     pub back_off: Option<RawBackOff>,
     /// Which processes serve it, where they are not found by the socket that listens at its URL.
     pub process: Option<RawProcess>,
+    /// Makes a target of every combination of these axes' values, up to 256: `{model: [a, b], region: [x, y]}`.
+    /// `{region}` in any text of the entry stands for the value; the axes `model`, `runtime` and `url`
+    /// fill that key where it is absent, and every other axis is a label of the target.
+    #[schemars(extend("title" = "mapping of lists"))]
+    pub matrix: Option<BTreeMap<String, Items<AxisText>>>,
+    /// Combinations to leave out, by some or all axes: `[{model: b, region: x}]`.
+    #[schemars(with = "Option<Vec<BTreeMap<String, AxisText>>>", extend("title" = "list of mappings"))]
+    pub exclude: Items<BTreeMap<String, AxisText>>,
 }
 
 /// See [`RawTarget::budget`].

@@ -4,7 +4,7 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, governor, runtime_metrics, secret, trust};
+use super::{TargetPlan, credentials, defaults, governor, matrix, runtime_metrics, secret, trust};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -54,12 +54,19 @@ pub(super) fn targets(
     for (index, raw) in listed.into_iter().enumerate() {
         if let Some(raw) = raw {
             let place = format!("targets[{index}]");
-            named.push(target(
-                &place,
-                raw,
-                (scenarios, defaults, &mut taken),
-                context,
-            ));
+            let mut make = |raw, context: &mut Context<'_>| {
+                target(&place, raw, (scenarios, defaults, &mut taken), context)
+            };
+            match raw.matrix.is_some() {
+                true => named.extend(matrix::targets((index, &place), &raw, make, context)),
+                false => {
+                    if raw.exclude.is_some() {
+                        let key = format!("{place}.exclude");
+                        context.refuse(&key, "is given without a `matrix`", "take it out");
+                    }
+                    named.push(make(raw, context));
+                }
+            }
         }
     }
     named
@@ -148,6 +155,7 @@ fn target(
             max_in_flight,
             price,
         },
+        matrix: None,
         dialer,
         process,
         limits,
@@ -203,7 +211,7 @@ fn price(place: &str, raw: RawPrice, context: &mut Context<'_>) -> Option<Price>
 }
 
 /// Host and port, as far as a name may hold them.
-fn default_name(endpoint: Option<&Endpoint>) -> String {
+pub(super) fn default_name(endpoint: Option<&Endpoint>) -> String {
     endpoint
         .map(Endpoint::authority)
         .unwrap_or_default()
