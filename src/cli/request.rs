@@ -121,7 +121,7 @@ impl RequestArgs {
             })
         });
         Ok(TargetSettings {
-            name: Arc::from(endpoint.authority()),
+            name: Arc::from(endpoint.place()),
             runtime: runtime.transpose()?.or_else(|| of_host(&endpoint.host)),
             endpoint,
             model: self.model.as_deref().map(Arc::from),

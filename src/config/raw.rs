@@ -244,7 +244,8 @@ pub struct RawTarget {
     /// The API spoken there. `auto` asks the endpoint, and knows Anthropic's and Google's by their hosts.
     #[schemars(extend("default" = "auto", "enum" = runtime_names()))]
     pub runtime: Option<String>,
-    /// Where it is, without the API's own path: `http://127.0.0.1:11434`. Required.
+    /// Where it is, without the API's own path: `http://127.0.0.1:11434`, or a Unix socket, `unix:///run/llm.sock`
+    /// (`unix:///run/llm.sock:/prefix`). Required.
     pub url: Option<String>,
     /// The model, as the runtime names it. Absent: the first that the endpoint offers. `anthropic` and
     /// `gemini` need it.

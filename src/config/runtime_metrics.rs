@@ -85,7 +85,7 @@ pub(super) fn page(
 
 /// What proves us to a target proves us to its page, but is not shown to another host.
 fn trust_as(target: &Endpoint, page: &mut Endpoint) {
-    let same_host = target.host == page.host;
+    let same_host = target.same_host(page);
     // Nor in the open, where the target itself is asked under TLS.
     let as_safe = page.tls.is_some() || target.tls.is_none();
     if let (Some(ours), Some(theirs)) = (&mut page.tls, &target.tls) {

@@ -210,10 +210,10 @@ fn price(place: &str, raw: RawPrice, context: &mut Context<'_>) -> Option<Price>
     })
 }
 
-/// Host and port, as far as a name may hold them.
+/// Host and port or Unix socket, as far as a name may hold them.
 pub(super) fn default_name(endpoint: Option<&Endpoint>) -> String {
     endpoint
-        .map(Endpoint::authority)
+        .map(Endpoint::place)
         .unwrap_or_default()
         .replace(['[', ']'], "")
 }
@@ -241,7 +241,10 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     };
     let rule = format!("ends with `{path}`, which Sonde adds itself");
     let short = endpoint.url();
-    let short = short.strip_suffix(path).unwrap_or(&short);
+    let short = short
+        .strip_suffix(path)
+        .unwrap_or(&short)
+        .trim_end_matches(':');
     let problem = Problem::new(key, rule, format!("write `{short}`"));
     context.findings.add(problem.found(url));
     None
@@ -254,7 +257,7 @@ pub(super) fn parse_url(
     elsewhere: &str,
     context: &mut Context<'_>,
 ) -> Option<Endpoint> {
-    let bare = !url.contains("://");
+    let bare = !url.contains("://") && !url.starts_with("unix:");
     let problem = match Endpoint::parse(url) {
         Ok(endpoint) => return Some(endpoint),
         Err(_) if bare => {
@@ -272,6 +275,10 @@ pub(super) fn parse_url(
         Err(EndpointError::Scheme) => {
             let rule = "has a scheme other than `http` and `https`";
             Problem::new(key, rule, "write `http://…` or `https://…`")
+        }
+        Err(EndpointError::Socket) => {
+            let remedy = "write its whole path, and behind `:/` what requests begin with";
+            Problem::new(key, EndpointError::Socket, remedy)
         }
         Err(EndpointError::Extra) => {
             let rule = "has a user name, a query or a fragment";

@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
             }
             Err(_) => Err(Failed::new(
                 Outcome::TimeoutConnect,
-                format!("no connection to {} within {limit:?}", endpoint.authority()),
+                format!("no connection to {} within {limit:?}", endpoint.place()),
             )),
         }
     }

@@ -9,6 +9,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,10 +38,10 @@ pub enum DialError {
         source: io::Error,
     },
     /// No address took the connection.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {place}: {source}")]
     Connect {
-        /// The last address tried.
-        address: SocketAddr,
+        /// The last address tried, or the Unix socket.
+        place: String,
         /// What the kernel said.
         source: io::Error,
     },
@@ -102,6 +103,9 @@ impl Dialer {
         clocks: &Clocks,
         progress: &mut DialPhases,
     ) -> Result<Connection, DialError> {
+        if let Some(path) = &endpoint.socket {
+            return connect_local(path, clocks, progress).await;
+        }
         let addresses = resolve(endpoint, progress).await?;
         let mut connection = connect(&addresses, clocks, progress).await?;
         if let Some((config, name)) = &self.tls {
@@ -138,6 +142,21 @@ async fn resolve(
     }
 }
 
+async fn connect_local(
+    path: &Path,
+    clocks: &Clocks,
+    progress: &mut DialPhases,
+) -> Result<Connection, DialError> {
+    let (started, began) = (Instant::now(), Alignment::now());
+    let connected = clocks.connect_local(path).await;
+    let socket = connected.map_err(|source| DialError::Connect {
+        place: format!("`{}`", path.display()),
+        source,
+    })?;
+    progress.connect = Some(started.elapsed());
+    Ok(Connection::new(socket, None, began))
+}
+
 /// Tries the addresses one after the other, as the resolver orders them.
 async fn connect(
     addresses: &[SocketAddr],
@@ -156,7 +175,7 @@ async fn connect(
             Err(source) => {
                 progress.refused = started.elapsed();
                 last = Some(DialError::Connect {
-                    address: *address,
+                    place: address.to_string(),
                     source,
                 });
             }

@@ -15,6 +15,7 @@ mod settings;
 pub mod sigv4;
 mod socket;
 mod stamps;
+mod stream;
 #[cfg(target_os = "linux")]
 mod tap;
 #[cfg(not(target_os = "linux"))]

@@ -23,3 +23,4 @@ mod simulate;
 mod slo;
 mod support;
 mod transport;
+mod unix;
