@@ -405,7 +405,7 @@ fn target_facts(plan: &TargetPlan, runtime: &'static RuntimeSpec, model: &Arc<st
         target: plan.settings.name.clone(),
         runtime: Arc::from(runtime.name),
         model: model.clone(),
-        authority: plan.settings.endpoint.authority(),
+        authority: plan.settings.endpoint.place(),
         labels: plan.settings.labels.clone(),
     }
 }
@@ -415,6 +415,7 @@ fn process_target(plan: &TargetPlan) -> ProcessTarget {
         name: plan.settings.name.clone(),
         host: plan.settings.endpoint.host.clone(),
         port: plan.settings.endpoint.port,
+        socket: plan.settings.endpoint.socket.clone(),
         process: plan.process.clone(),
     }
 }

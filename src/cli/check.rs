@@ -8,6 +8,7 @@ use crate::http::WebConfigState;
 use crate::metrics::series_per_probe;
 use crate::schedule::Schedule;
 use clap::Args;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -42,15 +43,18 @@ fn summary(settings: &Settings) -> String {
     let mut out = String::new();
     let mut probes = 0;
     let mut series = 0;
+    let mut matrices: BTreeMap<usize, [usize; 3]> = BTreeMap::new();
     for plan in &settings.targets {
         let target = &plan.settings;
         let runtime = target.runtime.map_or("auto", |runtime| runtime.name);
         let model = target.model.as_deref().unwrap_or("the first it offers");
         out.push_str(&format!(
-            "target {}: {runtime}, {model}, {}\n",
+            "target {}: {runtime}, {model}, {}{}\n",
             target.name,
-            target.endpoint.url()
+            target.endpoint.url(),
+            target.endpoint.through()
         ));
+        let before = series;
         for scenario in &plan.scenarios {
             let cadence = &scenario.cadence;
             let every = match &cadence.schedule {
@@ -65,12 +69,26 @@ fn summary(settings: &Settings) -> String {
             probes += 1;
             series += series_per_probe(settings.metrics.classic_buckets, objectives.count());
         }
+        if let Some(entry) = plan.matrix {
+            let counts = matrices.entry(entry).or_default();
+            let more = [1, plan.scenarios.len(), series - before];
+            counts
+                .iter_mut()
+                .zip(more)
+                .for_each(|(count, more)| *count += more);
+        }
+    }
+    for (entry, [targets, probes, series]) in matrices {
+        out.push_str(&format!(
+            "matrix targets[{entry}]: {targets} targets, {probes} probes, about {series} series\n"
+        ));
     }
     for warning in &settings.warnings {
         out.push_str(&format!("warning: {warning}\n"));
     }
     out.push_str(&format!(
-        "good: {probes} probes, about {series} series in a text scrape"
+        "good: {} targets, {probes} probes, about {series} series in a text scrape",
+        settings.targets.len()
     ));
     out
 }

@@ -143,7 +143,7 @@ impl RequestArgs {
             return Err(CliError::Usage(message));
         }
         Ok(TargetSettings {
-            name: Arc::from(endpoint.authority()),
+            name: Arc::from(endpoint.place()),
             runtime,
             endpoint,
             model: self.model.as_deref().map(Arc::from),

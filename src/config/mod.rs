@@ -15,8 +15,11 @@ mod environment;
 mod golden;
 mod governor;
 mod instrument;
+mod matrix;
 mod objective;
+mod placeholder;
 mod problem;
+mod proxy;
 mod raw;
 mod resolve;
 mod resources;
@@ -35,6 +38,7 @@ mod watch;
 
 pub use environment::{Environment, PREFIX};
 pub use problem::{Problem, Problems};
+pub use proxy::of_environment as proxy_of;
 pub use schema::{json_schema, reference_markdown};
 pub use source::parse_value;
 pub use watch::Watched;
@@ -116,6 +120,8 @@ pub struct LogSettings {
 pub struct TargetPlan {
     /// As configured. Runtime and model may still have to be found out.
     pub settings: TargetSettings,
+    /// The entry of `targets` by whose matrix it was made, where one did.
+    pub matrix: Option<usize>,
     /// Its certificates are read already.
     pub dialer: Dialer,
     /// How the processes that serve it are called; absent: they are found by their socket.
@@ -165,10 +171,11 @@ pub fn load(input: LoadInput<'_>) -> Result<Settings, Problems> {
     let Some(layered) = source::merge(&input, &mut findings) else {
         return Err(Problems::new(called, findings.problems));
     };
-    let raw = shape::read(&layered, &mut findings);
+    let (raw, typed) = shape::read(&layered, &mut findings);
     let mut context = Context {
         environment: input.environment,
         layered: &layered,
+        typed: &typed,
         folder: input.path.and_then(Path::parent),
         findings,
     };

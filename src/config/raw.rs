@@ -10,7 +10,7 @@ pub use aws::RawAws;
 pub use slo::RawSlo;
 
 use super::defaults;
-use super::scalar::{DurationText, GpuText, RatioText};
+use super::scalar::{AxisText, DurationText, GpuText, RatioText};
 use crate::runtime::RUNTIMES;
 use crate::workload::WORKLOADS;
 use schemars::JsonSchema;
@@ -256,7 +256,8 @@ pub struct RawTarget {
     /// hosts.
     #[schemars(extend("default" = "auto", "enum" = runtime_names()))]
     pub runtime: Option<String>,
-    /// Where it is, without the API's own path: `http://127.0.0.1:11434`. Required.
+    /// Where it is, without the API's own path: `http://127.0.0.1:11434`, or a Unix socket, `unix:///run/llm.sock`
+    /// (`unix:///run/llm.sock:/prefix`). Required.
     pub url: Option<String>,
     /// The model, as the runtime names it. Absent: the first that the endpoint offers. Runtimes whose
     /// keys have a header of their own, such as `anthropic`, need it.
@@ -265,6 +266,9 @@ pub struct RawTarget {
     /// usually has them, such as at `<url>/metrics`. `off`: it is not asked. Credentials and headers go
     /// there only if the host is that of `url`.
     pub metrics_url: Option<String>,
+    /// The proxy on the way there, `http://proxy.internal:3128`, or `none`. Absent: what `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY` say.
+    pub proxy: Option<String>,
     /// How requests prove who they are: a bearer token, a user name with its password, or
     /// a signature.
     pub auth: Option<RawAuth>,
@@ -294,6 +298,14 @@ pub struct RawTarget {
     pub back_off: Option<RawBackOff>,
     /// Which processes serve it, where they are not found by the socket that listens at its URL.
     pub process: Option<RawProcess>,
+    /// Makes a target of every combination of these axes' values, up to 256: `{model: [a, b], region: [x, y]}`.
+    /// `{region}` in any text of the entry stands for the value; the axes `model`, `runtime` and `url`
+    /// fill that key where it is absent, and every other axis is a label of the target.
+    #[schemars(extend("title" = "mapping of lists"))]
+    pub matrix: Option<BTreeMap<String, Items<AxisText>>>,
+    /// Combinations to leave out, by some or all axes: `[{model: b, region: x}]`.
+    #[schemars(with = "Option<Vec<BTreeMap<String, AxisText>>>", extend("title" = "list of mappings"))]
+    pub exclude: Items<BTreeMap<String, AxisText>>,
 }
 
 /// See [`RawTarget::budget`].

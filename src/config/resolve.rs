@@ -11,6 +11,7 @@ use super::{
 };
 use crate::base::logging::LogFormat;
 use crate::metrics::{MetricsSettings, catalogue};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -27,6 +28,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 pub(super) struct Context<'a> {
     pub(super) environment: &'a Environment,
     pub(super) layered: &'a Layered,
+    /// The merged tree without what does not fit.
+    pub(super) typed: &'a Value,
     pub(super) folder: Option<&'a Path>,
     pub(super) findings: Findings,
 }

@@ -20,11 +20,19 @@ pub struct RatioText(pub f64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpuText(pub String);
 
+/// A value of a matrix's axis: text, or a whole number for its digits. A fraction needs quotes, since
+/// `1.10` would become `1.1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AxisText(pub String);
+
 impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format_duration(self.0))
     }
 }
+
+/// What an axis wants, in the words of its messages.
+pub(super) const AXIS_TEXT: &str = "text or a whole number";
 
 struct DurationVisitor;
 
@@ -131,6 +139,51 @@ impl Visitor<'_> for GpuVisitor {
 impl<'de> Deserialize<'de> for GpuText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(GpuVisitor)
+    }
+}
+
+struct AxisVisitor;
+
+impl Visitor<'_> for AxisVisitor {
+    type Value = AxisText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(AXIS_TEXT)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<AxisText, E> {
+        match text.trim() {
+            "" => Err(E::custom("is empty\nhint: fill it, or take it out")),
+            text => Ok(AxisText(text.to_owned())),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<AxisText, E> {
+        Ok(AxisText(number.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<AxisText, E> {
+        Ok(AxisText(number.to_string()))
+    }
+}
+
+impl<'de> Deserialize<'de> for AxisText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AxisVisitor)
+    }
+}
+
+impl JsonSchema for AxisText {
+    fn schema_name() -> Cow<'static, str> {
+        "axis".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"] })
     }
 }
 

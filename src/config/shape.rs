@@ -4,10 +4,11 @@
 //! Deserialises through an error type of its own, so that causes are told apart by type.
 
 use super::problem::{Findings, Problem, nearest, suggestion};
-use super::raw::RawConfig;
+use super::raw::{RawConfig, RawTarget};
+use super::scalar::AXIS_TEXT;
 use super::source::Layered;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{self, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{self, Deserialize, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 use std::fmt;
@@ -26,13 +27,13 @@ const PLAIN_SECRETS: [(&str, &str); 7] = [
     ("password", "`password_env` or `password_file`"),
 ];
 
-/// Reads what can be read and reports the rest.
-pub(super) fn read(layered: &Layered, findings: &mut Findings) -> RawConfig {
+/// Reads what can be read and reports the rest. The tree is what could be read.
+pub(super) fn read(layered: &Layered, findings: &mut Findings) -> (RawConfig, Value) {
     let mut tree = layered.tree.clone();
     report_holes(&tree, String::new(), findings);
     for _ in 0..MAX_ROUNDS {
         let error = match serde_path_to_error::deserialize(Node(&tree)) {
-            Ok(raw) => return raw,
+            Ok(raw) => return (raw, tree),
             Err(error) => error,
         };
         let key = key_of(error.path());
@@ -52,7 +53,15 @@ pub(super) fn read(layered: &Layered, findings: &mut Findings) -> RawConfig {
             break;
         }
     }
-    RawConfig::default()
+    (RawConfig::default(), Value::Null)
+}
+
+/// Reads one entry of `targets`, made from one that could be read.
+///
+/// # Errors
+/// With what does not fit.
+pub(super) fn read_target(tree: &Value) -> Result<RawTarget, impl fmt::Display> {
+    RawTarget::deserialize(Node(tree))
 }
 
 /// An element of a list that is nothing is a slip of the dash. Request bodies may hold any JSON.
@@ -127,6 +136,7 @@ fn unknown_key(key: &str, name: &str, known: &[&str]) -> Problem {
 fn in_words(expected: &str) -> (&str, &'static str) {
     match expected {
         "a string" => ("text", "put it in quotes"),
+        AXIS_TEXT => (AXIS_TEXT, "put it in quotes"),
         "a boolean" => ("a switch", "write `true` or `false`"),
         "a sequence" => ("a list", "write `[a, b]`, or one `- a` a line"),
         "a map" | "a mapping" => (

@@ -5,7 +5,8 @@ use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
 use super::{
-    TargetPlan, aws, credentials, defaults, governor, retrieval, runtime_metrics, secret, trust,
+    TargetPlan, aws, credentials, defaults, governor, matrix, proxy, retrieval, runtime_metrics,
+    secret, trust,
 };
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
@@ -71,12 +72,19 @@ pub(super) fn targets(
     for (index, raw) in listed.into_iter().enumerate() {
         if let Some(raw) = raw {
             let place = format!("targets[{index}]");
-            named.push(target(
-                &place,
-                raw,
-                (scenarios, defaults, &mut taken),
-                context,
-            ));
+            let mut make = |raw, context: &mut Context<'_>| {
+                target(&place, raw, (scenarios, defaults, &mut taken), context)
+            };
+            match raw.matrix.is_some() {
+                true => named.extend(matrix::targets((index, &place), &raw, make, context)),
+                false => {
+                    if raw.exclude.is_some() {
+                        let key = format!("{place}.exclude");
+                        context.refuse(&key, "is given without a `matrix`", "take it out");
+                    }
+                    named.push(make(raw, context));
+                }
+            }
         }
     }
     named
@@ -104,6 +112,7 @@ fn target(
         headers_env,
         headers_file,
         metrics_url,
+        proxy,
         max_in_flight,
         price: raw_price,
         budget,
@@ -159,8 +168,10 @@ fn target(
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
+        let proxy = proxy.as_deref();
+        endpoint.proxy = proxy::choose(place, proxy, &endpoint, context);
         let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
-        let page = runtime_metrics::page(place, metrics_url, &endpoint, context)?;
+        let page = runtime_metrics::page(place, metrics_url, (&endpoint, proxy), context)?;
         Some((endpoint, dialer, page))
     });
     let plan = connected.map(|(endpoint, dialer, runtime_page)| TargetPlan {
@@ -173,6 +184,7 @@ fn target(
             max_in_flight,
             price,
         },
+        matrix: None,
         dialer,
         process,
         limits,
@@ -227,10 +239,10 @@ fn price(place: &str, raw: RawPrice, context: &mut Context<'_>) -> Option<Price>
     })
 }
 
-/// Host and port, as far as a name may hold them.
-fn default_name(endpoint: Option<&Endpoint>) -> String {
+/// Host and port or Unix socket, as far as a name may hold them.
+pub(super) fn default_name(endpoint: Option<&Endpoint>) -> String {
     endpoint
-        .map(Endpoint::authority)
+        .map(Endpoint::place)
         .unwrap_or_default()
         .replace(['[', ']'], "")
 }
@@ -275,7 +287,10 @@ fn endpoint(
     };
     let rule = format!("ends with `{path}`, which Sonde adds itself");
     let short = endpoint.url();
-    let short = short.strip_suffix(path).unwrap_or(&short);
+    let short = short
+        .strip_suffix(path)
+        .unwrap_or(&short)
+        .trim_end_matches(':');
     let problem = Problem::new(key, rule, format!("write `{short}`"));
     context.findings.add(problem.found(url));
     None
@@ -288,7 +303,7 @@ pub(super) fn parse_url(
     elsewhere: &str,
     context: &mut Context<'_>,
 ) -> Option<Endpoint> {
-    let bare = !url.contains("://");
+    let bare = !url.contains("://") && !url.starts_with("unix:");
     let problem = match Endpoint::parse(url) {
         Ok(endpoint) => return Some(endpoint),
         Err(_) if bare => {
@@ -306,6 +321,10 @@ pub(super) fn parse_url(
         Err(EndpointError::Scheme) => {
             let rule = "has a scheme other than `http` and `https`";
             Problem::new(key, rule, "write `http://…` or `https://…`")
+        }
+        Err(EndpointError::Socket) => {
+            let remedy = "write its whole path, and behind `:/` what requests begin with";
+            Problem::new(key, EndpointError::Socket, remedy)
         }
         Err(EndpointError::Extra) => {
             let rule = "has a user name, a query or a fragment";

@@ -45,6 +45,28 @@ pub(super) fn serving(listeners: &[Listener], addresses: &[IpAddr], port: u16) -
     Vec::new()
 }
 
+/// The sockets that listen at this path, as the server called it when it bound them: another name of
+/// the same file, such as a mount in another container, is not known here.
+///
+/// # Errors
+/// When the file of Unix sockets is there and cannot be read.
+pub(super) fn serving_locally(proc_root: &Path, path: &Path) -> Result<Vec<u64>, SampleError> {
+    let text = kernel_file::read(&proc_root.join("self/net/unix"))?.unwrap_or_default();
+    let lines = text.lines().filter_map(local_listener);
+    let at_path = lines.filter(|(_, bound)| Path::new(bound) == path);
+    Ok(at_path.map(|(inode, _)| inode).collect())
+}
+
+/// Reads `0000000000000000: 00000002 00000000 00010000 0001 01 4711 /run/llm.sock`: the fourth says that it
+/// accepts, the fifth that it is a stream.
+fn local_listener(line: &str) -> Option<(u64, &str)> {
+    let mut words = line.split_ascii_whitespace().skip(3);
+    let accepts = words.next()? == "00010000" && words.next()? == "0001";
+    let inode = words.nth(1)?;
+    let (_, path) = line.split_once(&format!(" {inode} "))?;
+    (accepts && path.starts_with('/')).then_some((inode.parse().ok()?, path))
+}
+
 /// As the kernel prefers: the very address, any of its family, any at all (`::` takes IPv4 too, unless
 /// told otherwise). `None`: does not serve it.
 fn rank(listens_at: IpAddr, wanted: IpAddr) -> Option<u8> {
@@ -229,6 +251,23 @@ mod tests {
         ] {
             assert_eq!(found(host, port), inodes, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_unix_socket_is_found_by_the_path_at_which_it_listens() {
+        let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+                    0000000000000000: 00000002 00000000 00010000 0001 01    71 /run/llm.sock\n\
+                    0000000000000000: 00000003 00000000 00000000 0001 03    72 /run/llm.sock\n\
+                    0000000000000000: 00000002 00000000 00010000 0005 01    73 /run/llm.sock\n\
+                    0000000000000000: 00000002 00000000 00010000 0001 01    74 /run/a b.sock\n\
+                    0000000000000000: 00000002 00000000 00010000 0001 01    75 @/run/abstract\n\
+                    0000000000000000: 00000002 00000000 00010000 0001 01    76\n";
+        let tree = Tree::new().file("proc/self/net/unix", text);
+        let root = tree.settings().proc_root;
+        let found = |path: &str| serving_locally(&root, Path::new(path)).unwrap();
+        assert_eq!(found("/run/llm.sock"), [71]);
+        assert_eq!(found("/run/a b.sock"), [74]);
+        assert!(found("/run/abstract").is_empty() && found("/run").is_empty());
     }
 
     #[test]

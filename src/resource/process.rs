@@ -6,7 +6,7 @@
 //! only the processes found and those that are new are looked at.
 
 use super::attribution::{self, Holders, Server};
-use super::listener::{listeners, local_addresses, serving};
+use super::listener::{listeners, local_addresses, serving, serving_locally};
 use super::process_table::{Pid, ProcessKey, ProcessTable};
 use super::process_targets::{ProcessTarget, ProcessTargets};
 use super::served::Served;
@@ -174,7 +174,10 @@ impl Process {
                 }
                 continue;
             }
-            let inodes = serving(&listening, &tracked.addresses, tracked.target.port);
+            let inodes = match &tracked.target.socket {
+                Some(path) => serving_locally(&self.proc_root, path)?,
+                None => serving(&listening, &tracked.addresses, tracked.target.port),
+            };
             if all || inodes != tracked.inodes {
                 wanted.extend(inodes.iter().copied());
                 tracked.inodes = inodes;
@@ -323,6 +326,7 @@ mod tests {
             name: Arc::from("a"),
             host: "127.0.0.1".to_owned(),
             port: 0x1F90,
+            socket: None,
             process,
         }
     }

@@ -4,6 +4,7 @@
 use super::process_table::{Pid, ProcessKey};
 use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How a process is told from others by what it is called.
@@ -24,6 +25,8 @@ pub struct ProcessTarget {
     pub host: String,
     /// TCP port of its URL.
     pub port: u16,
+    /// The Unix socket of its URL, instead of host and port.
+    pub socket: Option<PathBuf>,
     /// By what to find it instead of the socket that listens there.
     pub process: Option<ProcessMatch>,
 }

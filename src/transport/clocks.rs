@@ -6,9 +6,10 @@ use super::tap::{Tap, Watch};
 use super::wakeups::Wakeups;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Whether a clock is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +145,14 @@ impl Clocks {
         let mut socket = StampedSocket::new(tcp, self.wakeups.clone(), stamped);
         socket.read_delay = self.read_delay;
         Ok((socket, watch))
+    }
+
+    /// Connects to a Unix socket: no packets for a tap, and no stamps of the kernel.
+    pub(super) async fn connect_local(&self, path: &Path) -> io::Result<StampedSocket> {
+        let stream = UnixStream::connect(path).await?;
+        let mut socket = StampedSocket::new(stream, self.wakeups.clone(), false);
+        socket.read_delay = self.read_delay;
+        Ok(socket)
     }
 }
 

@@ -3,12 +3,15 @@
 use super::clock::Alignment;
 use super::clocks::Clocks;
 use super::exchange::Connection;
+use super::proxy::Proxy;
 use super::settings::Endpoint;
 use super::tls::{self, TlsError};
+use http::StatusCode;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant};
 pub struct DialPhases {
     /// Name to addresses; absent for a literal address.
     pub dns: Option<Duration>,
-    /// TCP handshake, refused addresses before the good one included.
+    /// TCP handshake, refused addresses before the good one included; and a proxy's tunnel.
     pub connect: Option<Duration>,
     /// TLS handshake.
     pub tls: Option<Duration>,
@@ -37,12 +40,24 @@ pub enum DialError {
         source: io::Error,
     },
     /// No address took the connection.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {place}: {source}")]
     Connect {
-        /// The last address tried.
-        address: SocketAddr,
+        /// The last address tried, or the Unix socket.
+        place: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The proxy makes no tunnel.
+    #[error("the proxy {proxy} made no tunnel to {place}: {reason}")]
+    Proxy {
+        /// Without its secret.
+        proxy: String,
+        /// Host and port behind it.
+        place: String,
+        /// How it answered, where it did.
+        status: Option<StatusCode>,
+        /// The same in words.
+        reason: String,
     },
     /// The handshake failed.
     #[error("TLS handshake failed: {0}")]
@@ -102,8 +117,22 @@ impl Dialer {
         clocks: &Clocks,
         progress: &mut DialPhases,
     ) -> Result<Connection, DialError> {
-        let addresses = resolve(endpoint, progress).await?;
-        let mut connection = connect(&addresses, clocks, progress).await?;
+        if let Some(path) = &endpoint.socket {
+            return connect_local(path, clocks, progress).await;
+        }
+        let mut connection = match &endpoint.proxy {
+            None => connect((&endpoint.host, endpoint.port), clocks, progress).await?,
+            Some(proxy) => {
+                let connected = connect((&proxy.host, proxy.port), clocks, progress).await;
+                let mut connection = connected.map_err(|error| of_proxy(error, proxy))?;
+                if self.tls.is_some() {
+                    let started = Instant::now();
+                    tunnel(&mut connection, proxy, endpoint).await?;
+                    progress.connect = progress.connect.map(|took| took + started.elapsed());
+                }
+                connection
+            }
+        };
         if let Some((config, name)) = &self.tls {
             let started = Instant::now();
             let tls = ClientConnection::new(config.clone(), name.clone());
@@ -115,19 +144,56 @@ impl Dialer {
     }
 }
 
-async fn resolve(
+/// Says of which host these failures are.
+fn of_proxy(error: DialError, proxy: &Proxy) -> DialError {
+    match error {
+        DialError::Dns { host, source } => DialError::Dns {
+            host: format!("{host}` of the proxy `{proxy}"),
+            source,
+        },
+        DialError::Connect { place, source } => DialError::Connect {
+            place: format!("the proxy {proxy} at {place}"),
+            source,
+        },
+        other => other,
+    }
+}
+
+async fn tunnel(
+    connection: &mut Connection,
+    proxy: &Proxy,
     endpoint: &Endpoint,
+) -> Result<(), DialError> {
+    let place = endpoint.host_and_port();
+    let answer = connection
+        .tunnel(&place, proxy.authorization.as_ref())
+        .await;
+    let (status, reason) = match answer {
+        Ok(head) if head.status.is_success() => return Ok(()),
+        Ok(head) => (Some(head.status), format!("it answered `{}`", head.status)),
+        Err(error) => (None, error.to_string()),
+    };
+    Err(DialError::Proxy {
+        proxy: proxy.to_string(),
+        place,
+        status,
+        reason,
+    })
+}
+
+async fn resolve(
+    (host, port): (&str, u16),
     progress: &mut DialPhases,
 ) -> Result<Vec<SocketAddr>, DialError> {
-    if let Ok(literal) = endpoint.host.parse() {
-        return Ok(vec![SocketAddr::new(literal, endpoint.port)]);
+    if let Ok(literal) = host.parse() {
+        return Ok(vec![SocketAddr::new(literal, port)]);
     }
     let failed = |source| DialError::Dns {
-        host: endpoint.host.clone(),
+        host: host.to_owned(),
         source,
     };
     let started = Instant::now();
-    let addresses: Vec<_> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
         .await
         .map_err(failed)?
         .collect();
@@ -138,17 +204,33 @@ async fn resolve(
     }
 }
 
-/// Tries the addresses one after the other, as the resolver orders them.
-async fn connect(
-    addresses: &[SocketAddr],
+async fn connect_local(
+    path: &Path,
     clocks: &Clocks,
     progress: &mut DialPhases,
 ) -> Result<Connection, DialError> {
+    let (started, began) = (Instant::now(), Alignment::now());
+    let connected = clocks.connect_local(path).await;
+    let socket = connected.map_err(|source| DialError::Connect {
+        place: format!("`{}`", path.display()),
+        source,
+    })?;
+    progress.connect = Some(started.elapsed());
+    Ok(Connection::new(socket, None, began))
+}
+
+/// Tries the addresses one after the other, as the resolver orders them.
+async fn connect(
+    place: (&str, u16),
+    clocks: &Clocks,
+    progress: &mut DialPhases,
+) -> Result<Connection, DialError> {
+    let addresses = resolve(place, progress).await?;
     let started = Instant::now();
     let mut last = None;
     for address in addresses {
         let began = Alignment::now();
-        match clocks.connect(*address).await {
+        match clocks.connect(address).await {
             Ok((socket, watch)) => {
                 progress.connect = Some(started.elapsed());
                 return Ok(Connection::new(socket, watch, began));
@@ -156,7 +238,7 @@ async fn connect(
             Err(source) => {
                 progress.refused = started.elapsed();
                 last = Some(DialError::Connect {
-                    address: *address,
+                    place: address.to_string(),
                     source,
                 });
             }

@@ -10,6 +10,7 @@ mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http1;
+mod proxy;
 mod records;
 mod request;
 #[cfg(target_os = "linux")]
@@ -18,6 +19,7 @@ mod settings;
 pub mod sigv4;
 mod socket;
 mod stamps;
+mod stream;
 #[cfg(target_os = "linux")]
 mod tap;
 #[cfg(not(target_os = "linux"))]
@@ -37,6 +39,7 @@ pub use clocks::{Availability, ClockStatus, Clocks};
 pub use dial::{DialError, DialPhases, Dialer};
 pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
 pub use http1::ResponseHead;
+pub use proxy::{Proxy, ProxyError};
 pub use request::{AskError, PROBE_HEADER, RequestError, RequestParts, ask, build_request};
 pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};
 pub use stamps::Stamps;

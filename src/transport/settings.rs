@@ -1,10 +1,14 @@
 //! Where a request goes and how it proves who it is.
 
 use super::aws::AwsSigner;
+use super::proxy::Proxy;
 use crate::base::secret::Secret;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::{Scheme, Uri};
 use std::path::PathBuf;
+
+/// Longest path of a Unix socket, in bytes: Linux has room for 108, with the zero at their end.
+const MOST_SOCKET_PATH: usize = 107;
 
 /// Where a secret comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +75,10 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// A Unix socket to connect to; host and port are then `localhost` and 80, for the `Host` header.
+    pub socket: Option<PathBuf>,
+    /// A proxy on the way there.
+    pub proxy: Option<Proxy>,
     /// Path prefix of every request, without a slash at its end.
     pub base_path: String,
     /// See [`Auth`].
@@ -88,20 +96,27 @@ pub enum EndpointError {
     /// Neither http nor https.
     #[error("must begin with `http://` or `https://`")]
     Scheme,
+    /// Not an absolute path, or too long.
+    #[error("is no Unix socket such as `unix:///run/llm.sock`, its path of up to 107 bytes")]
+    Socket,
     /// User info, query or fragment.
     #[error("may have no user name, query or fragment")]
     Extra,
 }
 
 impl Endpoint {
-    /// Reads `http://host[:port][/prefix]`. TLS settings are the defaults where the scheme is
-    /// `https`; authentication and headers are empty.
+    /// Reads `http://host[:port][/prefix]`, or `unix:///socket[:/prefix]` as nginx parts the two (`unix:/socket`
+    /// too). TLS settings are the defaults where the scheme is `https`; authentication and headers are
+    /// empty.
     ///
     /// # Errors
     /// When the text is no such URL.
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
         if url.contains('#') || url.contains('?') {
             return Err(EndpointError::Extra);
+        }
+        if let Some(place) = url.trim().strip_prefix("unix:") {
+            return Self::of_socket(place.strip_prefix("//").unwrap_or(place));
         }
         let uri: Uri = url.trim().parse().map_err(|_| EndpointError::Syntax)?;
         let authority = uri.authority().ok_or(EndpointError::Syntax)?;
@@ -131,10 +146,67 @@ impl Endpoint {
             tls,
             host,
             port,
+            socket: None,
+            proxy: None,
             base_path: uri.path().trim_end_matches('/').to_owned(),
             auth: Auth::None,
             headers: Vec::new(),
         })
+    }
+
+    /// A path, and behind `:/` the prefix of requests. Without any escapes: it is taken as it is.
+    fn of_socket(place: &str) -> Result<Self, EndpointError> {
+        let (path, prefix) = match place.find(":/") {
+            Some(colon) => (place.get(..colon), place.get(colon + 1..)),
+            None => (Some(place), Some("")),
+        };
+        let path = path.unwrap_or_default();
+        let fits = path.len() > 1 && path.len() <= MOST_SOCKET_PATH && !path.ends_with('/');
+        if !(fits && path.starts_with('/') && !path.contains('\0')) {
+            return Err(EndpointError::Socket);
+        }
+        let base_path = prefix.unwrap_or_default().trim_end_matches('/');
+        let is_path = base_path.is_empty() || base_path.parse::<Uri>().is_ok();
+        if !is_path {
+            return Err(EndpointError::Syntax);
+        }
+        Ok(Self {
+            tls: None,
+            host: "localhost".to_owned(),
+            port: 80,
+            socket: Some(PathBuf::from(path)),
+            proxy: None,
+            base_path: base_path.to_owned(),
+            auth: Auth::None,
+            headers: Vec::new(),
+        })
+    }
+
+    /// What tells it from others, for people and for the label `url_host`: host and port, or `unix:/socket`.
+    pub fn place(&self) -> String {
+        match &self.socket {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.authority(),
+        }
+    }
+
+    /// ` through the proxy …`, where there is one.
+    pub fn through(&self) -> String {
+        let proxy = self.proxy.as_ref();
+        proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
+    }
+
+    /// `host:port`, the port always there.
+    pub(super) fn host_and_port(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// Whether whoever answers at the one answers at the other, whatever the port.
+    pub fn same_host(&self, other: &Self) -> bool {
+        self.host == other.host && self.socket == other.socket
     }
 
     /// `host:port` as it stands in a URL and in the `Host` header.
@@ -152,6 +224,10 @@ impl Endpoint {
 
     /// The URL without anything secret.
     pub fn url(&self) -> String {
+        if let Some(path) = &self.socket {
+            let colon = if self.base_path.is_empty() { "" } else { ":" };
+            return format!("unix://{}{colon}{}", path.display(), self.base_path);
+        }
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.base_path)
     }
@@ -182,6 +258,52 @@ mod tests {
             assert_eq!((endpoint.host.as_str(), endpoint.port), (host, port));
             assert_eq!(endpoint.url(), again);
         }
+    }
+
+    #[test]
+    fn a_unix_socket_may_have_a_prefix_and_is_told_by_its_path() {
+        for (url, path, prefix, again) in [
+            (
+                "unix:///run/llm.sock",
+                "/run/llm.sock",
+                "",
+                "unix:///run/llm.sock",
+            ),
+            (
+                "unix:/run/llm.sock",
+                "/run/llm.sock",
+                "",
+                "unix:///run/llm.sock",
+            ),
+            ("unix:///a:b c:/v2/", "/a:b c", "/v2", "unix:///a:b c:/v2"),
+        ] {
+            let endpoint = Endpoint::parse(url).unwrap();
+            assert_eq!(endpoint.socket.as_deref(), Some(std::path::Path::new(path)));
+            assert_eq!(endpoint.base_path, prefix);
+            assert_eq!(
+                (endpoint.url(), endpoint.authority()),
+                (again.to_owned(), "localhost".to_owned())
+            );
+            assert_eq!(endpoint.place(), format!("unix:{path}"));
+            assert!(!endpoint.same_host(&Endpoint::parse("http://localhost").unwrap()));
+        }
+        let long = format!("unix:///{}", "a".repeat(107));
+        for url in [
+            "unix:",
+            "unix://",
+            "unix:///",
+            "unix://run/llm.sock",
+            "unix:llm",
+            "unix:///a/",
+            &long,
+        ] {
+            assert_eq!(Endpoint::parse(url), Err(EndpointError::Socket), "{url}");
+        }
+        assert_eq!(
+            Endpoint::parse("unix:///a:/v 1"),
+            Err(EndpointError::Syntax)
+        );
+        assert_eq!(Endpoint::parse("unix:///a?b"), Err(EndpointError::Extra));
     }
 
     #[test]

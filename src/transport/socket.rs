@@ -2,13 +2,13 @@
 //! at a byte.
 
 use super::clock::KernelTime;
+use super::stream::Stream;
 use super::wakeups::Wakeups;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 /// First size of a read; reads that fill it double it.
 const READ_BYTES: usize = 16 * 1024;
@@ -31,10 +31,10 @@ pub(super) struct Read {
     pub(super) cut_short: bool,
 }
 
-/// A TCP connection that stamps what it reads.
+/// A connection that stamps what it reads.
 #[derive(Debug)]
 pub(super) struct StampedSocket {
-    tcp: TcpStream,
+    stream: Stream,
     wakeups: Arc<Wakeups>,
     control: receive::Control,
     buffer: Vec<u8>,
@@ -52,11 +52,12 @@ pub(super) struct StampedSocket {
 }
 
 impl StampedSocket {
-    /// `stamped`: ask the kernel for its receive stamps.
-    pub(super) fn new(tcp: TcpStream, wakeups: Arc<Wakeups>, stamped: bool) -> Self {
+    /// `stamped`: ask the kernel for its receive stamps, which it has for TCP.
+    pub(super) fn new(stream: impl Into<Stream>, wakeups: Arc<Wakeups>, stamped: bool) -> Self {
+        let stream = stream.into();
         Self {
-            control: receive::Control::new(&tcp, stamped),
-            tcp,
+            control: receive::Control::new(&stream, stamped),
+            stream,
             wakeups,
             buffer: Vec::new(),
             filled: 0,
@@ -88,7 +89,7 @@ impl StampedSocket {
             return Poll::Ready(Err(failure));
         }
         loop {
-            ready!(self.tcp.poll_read_ready(cx))?;
+            ready!(self.stream.poll_read_ready(cx))?;
             if let Some(delay) = self.read_delay {
                 std::thread::sleep(delay);
             }
@@ -113,8 +114,8 @@ impl StampedSocket {
             let (room, control, mut got) = (space.len(), &mut self.control, None);
             // What this finds nothing of, or takes everything of, comes later than that.
             let asked = Instant::now();
-            let result = self.tcp.try_io(Interest::READABLE, || {
-                let received = control.receive(&self.tcp, space)?;
+            let result = self.stream.try_io(Interest::READABLE, || {
+                let received = control.receive(&self.stream, space)?;
                 got = Some((Instant::now(), received));
                 // Less than there was room for: the socket is empty, which saves asking it again. Only a
                 // would-block clears the readiness.
@@ -188,8 +189,8 @@ impl StampedSocket {
     /// Writes all of it.
     pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.tcp.writable().await?;
-            match self.tcp.try_write(bytes) {
+            self.stream.writable().await?;
+            match self.stream.try_write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.sent += written as u64;
@@ -206,7 +207,7 @@ impl StampedSocket {
     /// since the runtime's readiness is as old as its last turn. What it says is lost.
     pub(super) fn is_quiet(&mut self) -> bool {
         let asked = Instant::now();
-        let received = self.control.receive(&self.tcp, &mut [0]);
+        let received = self.control.receive(&self.stream, &mut [0]);
         let quiet = received.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         if quiet {
             self.empty = asked;
@@ -242,7 +243,7 @@ pub(super) use receive::Arming;
 
 #[cfg(target_os = "linux")]
 mod receive {
-    use super::{KernelTime, Received};
+    use super::{KernelTime, Received, Stream};
     use nix::sys::socket::sockopt::Timestamping;
     use nix::sys::socket::{
         AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, TimestampingFlag,
@@ -250,7 +251,6 @@ mod receive {
     };
     use std::io::{self, IoSliceMut};
     use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-    use tokio::net::TcpStream;
 
     /// Software receive stamps, and to be told them.
     fn arm(socket: &impl AsFd) -> bool {
@@ -278,18 +278,19 @@ mod receive {
     pub(super) struct Control(Option<Vec<u8>>);
 
     impl Control {
-        pub(super) fn new(tcp: &TcpStream, stamped: bool) -> Self {
-            let stamped = stamped && arm(tcp);
+        /// A Unix socket gets no room: nothing is stamped there, and a peer could send files.
+        pub(super) fn new(stream: &Stream, stamped: bool) -> Self {
+            let stamped = stamped && matches!(stream, Stream::Tcp(_)) && arm(stream);
             Self(stamped.then(|| nix::cmsg_space!(Timestamps)))
         }
 
-        pub(super) fn receive(&mut self, tcp: &TcpStream, into: &mut [u8]) -> io::Result<Received> {
+        pub(super) fn receive(&mut self, stream: &Stream, into: &mut [u8]) -> io::Result<Received> {
             let mut slices = [IoSliceMut::new(into)];
             let control = self.0.as_mut().map(|space| {
                 space.resize(space.capacity(), 0);
                 space.as_mut_slice()
             });
-            let fd = tcp.as_raw_fd();
+            let fd = stream.as_raw_fd();
             let message = recvmsg::<()>(fd, &mut slices, control, MsgFlags::MSG_DONTWAIT)?;
             let mut kernel = None;
             if message.bytes > 0
@@ -314,9 +315,8 @@ mod receive {
 
 #[cfg(not(target_os = "linux"))]
 mod receive {
-    use super::Received;
+    use super::{Received, Stream};
     use std::io;
-    use tokio::net::TcpStream;
 
     /// There are no kernel stamps here.
     #[derive(Debug)]
@@ -332,13 +332,13 @@ mod receive {
     pub(super) struct Control;
 
     impl Control {
-        pub(super) fn new(_tcp: &TcpStream, _stamped: bool) -> Self {
+        pub(super) fn new(_stream: &Stream, _stamped: bool) -> Self {
             Self
         }
 
-        pub(super) fn receive(&mut self, tcp: &TcpStream, into: &mut [u8]) -> io::Result<Received> {
+        pub(super) fn receive(&mut self, stream: &Stream, into: &mut [u8]) -> io::Result<Received> {
             // `try_io` of the caller and this one agree on what is pending.
-            let bytes = tcp.try_read(into)?;
+            let bytes = stream.try_read(into)?;
             Ok(Received {
                 bytes,
                 kernel: None,

@@ -69,6 +69,7 @@ fn targets(address: SocketAddr) -> ProcessTargets {
         name: Arc::from("fake"),
         host: address.ip().to_string(),
         port: address.port(),
+        socket: None,
         process: None,
     }]);
     targets

@@ -65,6 +65,10 @@ impl RuntimeTarget {
             (PageSource::At(address), _) => ((**address).clone(), true),
             (PageSource::Usual, Some(dialect)) => {
                 let mut endpoint = endpoint.clone();
+                // A Unix socket has no port beside it.
+                if endpoint.socket.is_some() && dialect.port.is_some() {
+                    return None;
+                }
                 if let Some(port) = dialect.port {
                     endpoint.port = port;
                     // The prefix is the API's.
