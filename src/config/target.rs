@@ -10,7 +10,7 @@ use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
 use crate::resource::ProcessMatch;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
-use crate::transport::{Endpoint, EndpointError};
+use crate::transport::{Endpoint, EndpointError, HttpChoice};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -83,6 +83,7 @@ fn target(
         ..
     } = raw;
     let RawTarget {
+        http,
         headers,
         headers_env,
         headers_file,
@@ -134,6 +135,7 @@ fn target(
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
+        endpoint.http = http.map_or(HttpChoice::default(), |http| http.0);
         let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
         let page = runtime_metrics::page(place, metrics_url, &endpoint, context)?;
         Some((endpoint, dialer, page))

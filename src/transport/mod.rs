@@ -1,5 +1,5 @@
 //! Layer 1: from a socket to stamped chunks. Our own dial (DNS, connect, TLS, each timed), sockets that
-//! read everything that is pending and stamp it, TLS by records and HTTP/1.1 by bytes, so that
+//! read everything that is pending and stamp it, TLS by records and HTTP by bytes, so that
 //! every byte of a body keeps its place in the TCP stream, and with it its stamps.
 
 mod clock;
@@ -7,6 +7,8 @@ mod clocks;
 mod dial;
 mod exchange;
 mod http1;
+mod http2;
+mod protocol;
 mod records;
 mod request;
 #[cfg(target_os = "linux")]
@@ -31,7 +33,7 @@ pub use dial::{DialError, DialPhases, Dialer};
 pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
 pub use http1::ResponseHead;
 pub use request::{AskError, PROBE_HEADER, RequestError, RequestParts, ask, build_request};
-pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};
+pub use settings::{Auth, Endpoint, EndpointError, HttpChoice, SecretSource, TlsSettings};
 pub use stamps::Stamps;
 pub use tls::TlsError;
 pub use wakeups::Wakeups;

@@ -12,6 +12,7 @@ mod daemon;
 mod documents;
 mod gate;
 mod harm;
+mod http2;
 mod nvml;
 mod outcomes;
 mod process;

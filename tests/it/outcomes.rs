@@ -7,6 +7,7 @@ use sonde::probe::{
 };
 use sonde::runtime::Operation;
 use sonde::simulate::{Character, Distribution, Fault, FaultTuning};
+use sonde::transport::HttpChoice;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,15 @@ const DIALECTS: [&str; 7] = [
 
 /// One run whose request asks the simulator for a fault.
 async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observation {
+    run_over(HttpChoice::Auto, fault, runtime, operation).await
+}
+
+async fn run_over(
+    http: HttpChoice,
+    fault: Fault,
+    runtime: &str,
+    operation: Operation,
+) -> Observation {
     let character = Character {
         fault_tuning: FaultTuning {
             // Above the limit below, and not so much that SGLang's repetition of it takes long to write.
@@ -32,6 +42,7 @@ async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observat
     };
     let server = simulate(character).await;
     let mut target = target(runtime, &server.url());
+    target.endpoint.http = http;
     let header = HeaderName::from_static("x-simulate-fault");
     let wanted = HeaderValue::from_static(fault.name());
     target.endpoint.headers.push((header, wanted));
@@ -108,6 +119,18 @@ async fn every_fault_has_its_own_outcome() {
                     ));
                 }
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn over_http2_every_fault_has_the_same_outcome() {
+    let mut wrong = Vec::new();
+    for (fault, name) in Fault::ALL {
+        let observation = run_over(HttpChoice::Http2, *fault, "openai", Operation::Chat).await;
+        if observation.outcome != expected(*fault) {
+            wrong.push(format!("{name}: {:?}", observation.failure));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
