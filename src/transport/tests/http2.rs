@@ -196,7 +196,8 @@ fn serve(tls: bool) -> (SocketAddr, std::thread::JoinHandle<()>) {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             let (tcp, _) = listener.accept().await.unwrap();
             let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            http.initial_stream_window_size(65_535)
+            http.max_header_list_size(1 << 16)
+                .initial_stream_window_size(65_535)
                 .initial_connection_window_size(65_535);
             if tls {
                 let mut config = tls_config(&[&TLS13]);
