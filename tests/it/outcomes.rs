@@ -7,7 +7,6 @@ use sonde::probe::{
 };
 use sonde::runtime::Operation;
 use sonde::simulate::{Character, Distribution, Fault, FaultTuning};
-use sonde::transport::HttpChoice;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +22,11 @@ const DIALECTS: [&str; 7] = [
 
 /// One run whose request asks the simulator for a fault.
 async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observation {
-    run_over(HttpChoice::Auto, fault, runtime, operation).await
+    run_over(Default::default(), fault, runtime, operation).await
 }
 
 async fn run_over(
-    http: HttpChoice,
+    http: sonde::transport::HttpChoice,
     fault: Fault,
     runtime: &str,
     operation: Operation,
@@ -42,10 +41,10 @@ async fn run_over(
     };
     let server = simulate(character).await;
     let mut target = target(runtime, &server.url());
-    target.endpoint.http = http;
     let header = HeaderName::from_static("x-simulate-fault");
     let wanted = HeaderValue::from_static(fault.name());
     target.endpoint.headers.push((header, wanted));
+    target.endpoint.http = http;
     let mut scenario = scenario();
     scenario.operation = operation;
     scenario.timeouts.first_token = match fault {
@@ -119,18 +118,6 @@ async fn every_fault_has_its_own_outcome() {
                     ));
                 }
             }
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[tokio::test]
-async fn over_http2_every_fault_has_the_same_outcome() {
-    let mut wrong = Vec::new();
-    for (fault, name) in Fault::ALL {
-        let observation = run_over(HttpChoice::Http2, *fault, "openai", Operation::Chat).await;
-        if observation.outcome != expected(*fault) {
-            wrong.push(format!("{name}: {:?}", observation.failure));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -288,4 +275,17 @@ async fn reasoning_is_a_token_but_not_a_visible_one() {
         let hidden = latency.first_visible.unwrap() - latency.first_token.unwrap();
         assert!(hidden >= Duration::from_millis(8), "{runtime}: {hidden:?}");
     }
+}
+
+#[tokio::test]
+async fn over_http2_every_fault_has_the_same_outcome() {
+    let http = sonde::transport::HttpChoice::Http2;
+    let mut wrong = Vec::new();
+    for (fault, name) in Fault::ALL {
+        let observation = run_over(http, *fault, "openai", Operation::Chat).await;
+        if observation.outcome != expected(*fault) {
+            wrong.push(format!("{name}: {:?}", observation.failure));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
