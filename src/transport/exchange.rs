@@ -10,7 +10,7 @@ use super::socket::StampedSocket;
 use super::stamps::{Begun, Stamps};
 use super::tap::Watch;
 use bytes::Bytes;
-use http::Request;
+use http::{Method, Request};
 use std::io;
 use std::ops::Range;
 use std::time::Instant;
@@ -146,7 +146,7 @@ impl Connection {
             socket,
             tls: None,
             watch,
-            protocol: Protocol::http1(),
+            protocol: Protocol::http1(&Method::GET),
             outgoing: (Vec::new(), 0),
             unread: 0..0,
             undecoded: 0..0,

@@ -20,10 +20,11 @@ pub(super) struct Http1 {
 }
 
 impl Protocol {
-    pub(super) fn http1() -> Self {
+    /// `method`: of a request that is written by somebody else, if any is.
+    pub(super) fn http1(method: &Method) -> Self {
         Self::Http1(Http1 {
             request: Vec::new(),
-            response: Response::to(&Method::GET),
+            response: Response::to(method),
         })
     }
 
