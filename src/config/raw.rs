@@ -10,7 +10,7 @@ pub use aws::RawAws;
 pub use slo::RawSlo;
 
 use super::defaults;
-use super::scalar::{AxisText, DurationText, GpuText, RatioText};
+use super::scalar::{AxisText, DurationText, GpuText, HttpText, RatioText};
 use crate::runtime::RUNTIMES;
 use crate::workload::WORKLOADS;
 use schemars::JsonSchema;
@@ -274,6 +274,10 @@ pub struct RawTarget {
     pub auth: Option<RawAuth>,
     /// How the server's certificate is judged and ours is shown.
     pub tls: Option<RawTls>,
+    /// The version of HTTP: `1.1`, `2`, or `auto`, which is what the server picks under TLS, and 1.1 over
+    /// `http://`. There `2` is spoken without asking (prior knowledge).
+    #[schemars(extend("default" = "auto"))]
+    pub http: Option<HttpText>,
     /// Sent with every request. A value that is secret belongs in `headers_env` or
     /// `headers_file`.
     pub headers: Option<BTreeMap<String, String>>,

@@ -96,6 +96,9 @@ fn trust_as(target: &Endpoint, page: &mut Endpoint) {
         *ours = theirs.clone();
         ours.server_name = theirs.server_name.clone().filter(|_| same_host);
     }
+    if (same_host, target.port) == (true, page.port) {
+        page.http = target.http;
+    }
     if same_host && as_safe {
         page.auth = target.auth.clone();
         page.headers.clone_from(&target.headers);

@@ -2,6 +2,7 @@
 //! a problem of that very key.
 
 use crate::base::units::{format_duration, parse_duration, parse_ratio};
+use crate::transport::HttpChoice;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::borrow::Cow;
@@ -24,6 +25,10 @@ pub struct GpuText(pub String);
 /// `1.10` would become `1.1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AxisText(pub String);
+
+/// A version of HTTP, which may be written as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpText(pub HttpChoice);
 
 impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,6 +189,62 @@ impl JsonSchema for AxisText {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": ["string", "integer"] })
+    }
+}
+
+struct HttpVisitor;
+
+impl Visitor<'_> for HttpVisitor {
+    type Value = HttpText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`auto`, `1.1` or `2`")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<HttpText, E> {
+        match text.trim() {
+            "auto" => Ok(HttpText(HttpChoice::Auto)),
+            "1.1" => Ok(HttpText(HttpChoice::Http1)),
+            "2" => Ok(HttpText(HttpChoice::Http2)),
+            _ => Err(E::custom(
+                "is no version of HTTP\nhint: write `auto`, `1.1` or `2`",
+            )),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<HttpText, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<HttpText, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<HttpText, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+impl<'de> Deserialize<'de> for HttpText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(HttpVisitor)
+    }
+}
+
+impl JsonSchema for HttpText {
+    fn schema_name() -> Cow<'static, str> {
+        "http".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "title": "version of HTTP",
+            "enum": ["auto", "1.1", 1.1, "2", 2],
+        })
     }
 }
 

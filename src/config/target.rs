@@ -13,7 +13,7 @@ use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
 use crate::resource::ProcessMatch;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
-use crate::transport::{Endpoint, EndpointError};
+use crate::transport::{Endpoint, EndpointError, HttpChoice};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -108,6 +108,7 @@ fn target(
         ..
     } = raw;
     let RawTarget {
+        http,
         headers,
         headers_env,
         headers_file,
@@ -170,6 +171,7 @@ fn target(
         endpoint.headers = headers;
         let proxy = proxy.as_deref();
         endpoint.proxy = proxy::choose(place, proxy, &endpoint, context);
+        endpoint.http = http.map_or(HttpChoice::default(), |http| http.0);
         let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
         let page = runtime_metrics::page(place, metrics_url, (&endpoint, proxy), context)?;
         Some((endpoint, dialer, page))

@@ -18,7 +18,7 @@ pub(super) fn outcome_of(status: StatusCode) -> Outcome {
 
 pub(super) fn before_head(error: &ExchangeError) -> Failed {
     let outcome = match error {
-        ExchangeError::Closed(_) => Outcome::Refused,
+        ExchangeError::Closed(_) | ExchangeError::GivenUp(_) => Outcome::Refused,
         ExchangeError::Protocol(_) => Outcome::Malformed,
         ExchangeError::HeadTooLarge => Outcome::Oversized,
     };
@@ -27,7 +27,7 @@ pub(super) fn before_head(error: &ExchangeError) -> Failed {
 
 pub(super) fn within_body(error: &ExchangeError, bytes: u64) -> Failed {
     let outcome = match error {
-        ExchangeError::Closed(_) => Outcome::Truncated,
+        ExchangeError::Closed(_) | ExchangeError::GivenUp(_) => Outcome::Truncated,
         ExchangeError::Protocol(_) => Outcome::Malformed,
         ExchangeError::HeadTooLarge => Outcome::Oversized,
     };

@@ -96,18 +96,19 @@ impl ScriptedBody {
         if let Some(next) = play.steps.as_slice().first() {
             ready!(self.delivery.poll_due(next.at, context));
         }
-        if self.delivery.wire.is_writing() {
-            // hyper flushes when the body is pending, and only then: one frame, one write.
+        if self.delivery.wire.is_writing(context) {
+            // hyper flushes when the body is pending: one frame, one write.
             return Poll::Pending;
         }
         let Some(step) = play.steps.next() else {
             return play.poll_ending(&self.delivery.wire);
         };
-        self.delivery.wire.mark(Mark {
+        let mark = Mark {
             entry: Arc::clone(&self.delivery.entry),
             tokens: step.tokens,
             reasoning: step.reasoning,
-        });
+        };
+        self.delivery.wire.mark(mark, step.bytes.len());
         if step.tokens > 0
             && let Some(ticket) = &mut play.ticket
         {

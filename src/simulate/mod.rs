@@ -21,6 +21,7 @@ mod distribution;
 mod engine;
 mod exchange;
 mod fault;
+mod frames;
 mod gemini;
 mod generation;
 mod inventory;

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -48,8 +48,11 @@ struct WireState {
     last_arrival: Arrival,
     last_write: Option<Write>,
     mark: Option<Mark>,
-    /// Somebody has been told to wait for the mark's end.
-    awaited: bool,
+    /// Who waits for the mark's end: under HTTP/2 several answers, in tasks of their own.
+    waiting: Vec<Waker>,
+    /// Bytes of bodies that the layers above have handed down, where somebody counts them, and how many it
+    /// will be with what is marked.
+    handed_down: Option<(u64, u64)>,
     reset_on_close: bool,
 }
 
@@ -63,7 +66,8 @@ impl Wire {
             },
             last_write: None,
             mark: None,
-            awaited: false,
+            waiting: Vec::new(),
+            handed_down: None,
             reset_on_close: false,
         })))
     }
@@ -73,16 +77,29 @@ impl Wire {
         self.0.lock().last_arrival
     }
 
-    /// Announces a frame that the HTTP layer gets now. Ask [`Wire::is_writing`] before.
-    pub(super) fn mark(&self, mark: Mark) {
-        self.0.lock().mark = Some(mark);
+    /// Announces a frame of so many bytes that the HTTP layer gets now. Ask [`Wire::is_writing`] before.
+    pub(super) fn mark(&self, mark: Mark, bytes: usize) {
+        let mut state = self.0.lock();
+        state.mark = Some(mark);
+        if let Some((handed_down, due)) = &mut state.handed_down {
+            *due = *handed_down + bytes as u64;
+        }
     }
 
-    /// Whether a frame is still on its way. If so, the connection's task is woken when it is not.
-    pub(super) fn is_writing(&self) -> bool {
+    /// Whether a frame is still on its way. If so, the task is woken when it is not.
+    pub(super) fn is_writing(&self, context: &Context<'_>) -> bool {
         let mut state = self.0.lock();
-        state.awaited = state.mark.is_some();
-        state.awaited
+        let is_writing = state.mark.is_some();
+        if is_writing {
+            state.waiting.push(context.waker().clone());
+        }
+        is_writing
+    }
+
+    /// So many bytes of bodies have left HTTP/2, which may keep them for a while.
+    pub(super) fn hand_down(&self, bytes: u64) {
+        let mut state = self.0.lock();
+        state.handed_down.get_or_insert_default().0 += bytes;
     }
 
     /// Closing sends RST instead of FIN from now on.
@@ -96,12 +113,15 @@ impl Wire {
     }
 
     /// The layers above have nothing left to write: what was marked is written, TLS or not.
-    fn flushed(&self, context: &Context<'_>) {
+    fn flushed(&self) {
         let mut state = self.0.lock();
+        if state.handed_down.is_some_and(|(now, due)| now < due) {
+            return;
+        }
         let Some(mark) = state.mark.take() else {
             return;
         };
-        let awaited = std::mem::take(&mut state.awaited);
+        let waiting = std::mem::take(&mut state.waiting);
         let write = state.last_write;
         drop(state);
         if let Some(Write { began, returned }) = write {
@@ -112,8 +132,8 @@ impl Wire {
                 reasoning: mark.reasoning,
             });
         }
-        if awaited {
-            context.waker().wake_by_ref();
+        for waker in waiting {
+            waker.wake();
         }
     }
 }
@@ -192,7 +212,7 @@ impl AsyncWrite for SimulatedStream {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.tcp).poll_flush(context))?;
-        self.wire.flushed(context);
+        self.wire.flushed();
         Poll::Ready(Ok(()))
     }
 
@@ -219,11 +239,13 @@ mod tests {
         let wire = Wire::new();
         let mut stream = SimulatedStream::new(tcp, wire.clone());
         let history = RequestHistory::new(1);
-        wire.mark(Mark {
+        let mark = Mark {
             entry: history.open(log(0)),
             tokens: 1,
             reasoning: false,
-        });
+        };
+        wire.mark(mark, 32 << 20);
+        let nobody = Context::from_waker(Waker::noop());
         // More than the buffers of a loopback connection hold.
         let frame = vec![b'x'; 32 << 20];
         let mut rest = frame.as_slice();
@@ -239,7 +261,7 @@ mod tests {
         let [log] = &history.snapshot()[..] else {
             panic!("one request was made");
         };
-        assert!(wire.is_writing() && log.token_times.is_empty() && log.ended.is_none());
+        assert!(wire.is_writing(&nobody) && log.token_times.is_empty() && log.ended.is_none());
 
         let unstuck = Instant::now();
         let drain = async {
@@ -260,6 +282,6 @@ mod tests {
         };
         assert!(log.ended >= Some(time.written));
         assert!(unstuck <= time.at && time.at <= time.written && time.written <= finished);
-        assert!(!wire.is_writing());
+        assert!(!wire.is_writing(&nobody));
     }
 }

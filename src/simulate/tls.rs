@@ -12,6 +12,9 @@ use tokio_rustls::TlsAcceptor;
 /// Where a simulator is looked for.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
+/// The name of HTTP/2 over TLS, which is preferred.
+pub(super) const HTTP_2: &[u8] = b"h2";
+
 /// A certificate with its key, ready to serve.
 pub(super) struct Identity {
     certificate_pem: String,
@@ -32,12 +35,13 @@ impl Identity {
         let made = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned))
             .map_err(io::Error::other)?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::from(key))
             .map_err(io::Error::other)?;
+        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         Ok(Self {
             certificate_pem: made.cert.pem(),
             acceptor: TlsAcceptor::from(Arc::new(config)),

@@ -4,7 +4,7 @@ use super::clock::Alignment;
 use super::clocks::Clocks;
 use super::exchange::Connection;
 use super::proxy::Proxy;
-use super::settings::Endpoint;
+use super::settings::{Endpoint, HttpChoice};
 use super::tls::{self, TlsError};
 use http::StatusCode;
 use rustls::pki_types::ServerName;
@@ -96,7 +96,7 @@ impl Dialer {
         let server_name =
             ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name.clone()))?;
         Ok(Self {
-            tls: Some((tls::client_config(settings)?, server_name)),
+            tls: Some((tls::client_config(settings, endpoint.http)?, server_name)),
             digest: tls::digest(settings),
         })
     }
@@ -140,6 +140,21 @@ impl Dialer {
             connection.secure(tls).await?;
             progress.tls = Some(started.elapsed());
         }
+        let agreed = connection.agreed() == Some(b"h2");
+        match (endpoint.http, self.tls.is_some()) {
+            (HttpChoice::Http2, true) if !agreed => {
+                let reason = "the server does not agree to HTTP/2\nhint: `http: auto`";
+                return Err(DialError::Tls(io::Error::other(reason)));
+            }
+            (HttpChoice::Http2, _) => connection.speak_http2(),
+            (HttpChoice::Auto, _) if agreed => connection.speak_http2(),
+            _ => {}
+        }
+        tracing::debug!(
+            url = endpoint.url(),
+            version = connection.version(),
+            "connected"
+        );
         Ok(connection)
     }
 }

@@ -1,11 +1,12 @@
-//! One HTTP/1.1 connection. Whatever is pending is read and stamped first; where decoding takes long, it
+//! One HTTP connection. Whatever is pending is read and stamped first; where decoding takes long, it
 //! comes after every other connection of the thread that is due has been read as well.
 
 mod tunnel;
 
 use super::clock::Alignment;
 use super::dial::DialError;
-use super::http1::{self, Event, HttpError, Response, ResponseHead};
+use super::http1::{self, Event, HttpError, ResponseHead};
+use super::protocol::Protocol;
 use super::records::Records;
 use super::socket::StampedSocket;
 use super::stamps::{Begun, Stamps};
@@ -36,6 +37,9 @@ pub enum ExchangeError {
         http1::MAX_HEADERS
     )]
     HeadTooLarge,
+    /// The peer says that there will be no answer, or no more of it: HTTP/2's `RST_STREAM`, `GOAWAY`.
+    #[error("{0}")]
+    GivenUp(String),
 }
 
 impl From<io::Error> for ExchangeError {
@@ -53,6 +57,7 @@ impl From<HttpError> for ExchangeError {
             HttpError::HeadTooLarge => Self::HeadTooLarge,
             HttpError::Malformed(reason) => Self::Protocol(reason.to_owned()),
             HttpError::Truncated(reason) => Self::Closed(reason.to_owned()),
+            HttpError::GivenUp(reason) => Self::GivenUp(reason),
         }
     }
 }
@@ -105,7 +110,9 @@ pub struct Connection {
     socket: StampedSocket,
     tls: Option<Records>,
     watch: Option<Watch>,
-    response: Response,
+    protocol: Protocol,
+    /// What is to be written, encrypted, and how much of it is.
+    outgoing: (Vec<u8>, usize),
     /// What of the last read is not decrypted or decoded yet.
     unread: Range<usize>,
     /// The same of the last record.
@@ -141,7 +148,8 @@ impl Connection {
             socket,
             tls: None,
             watch,
-            response: Response::to(&Method::GET),
+            protocol: Protocol::http1(&Method::GET),
+            outgoing: (Vec::new(), 0),
             unread: 0..0,
             undecoded: 0..0,
             record_end: 0,
@@ -181,35 +189,79 @@ impl Connection {
         Ok(())
     }
 
+    /// What the handshake has agreed to speak, if the peer cares.
+    pub(super) fn agreed(&self) -> Option<&[u8]> {
+        self.tls.as_ref().and_then(Records::agreed)
+    }
+
+    /// Nothing has been said yet but the handshake.
+    pub(super) fn speak_http2(&mut self) {
+        self.protocol = Protocol::http2(self.tls.is_some());
+    }
+
+    /// The version spoken: `HTTP/1.1`, `HTTP/2`.
+    pub fn version(&self) -> &'static str {
+        self.protocol.version()
+    }
+
     /// Sends a request and waits for the response's head. The stamps of earlier exchanges are gone.
     ///
     /// # Errors
     /// When the peer goes away or does not speak HTTP. Time limits are the caller's.
     pub async fn send(&mut self, request: Request<Bytes>) -> Result<ResponseHead, ExchangeError> {
-        self.response = Response::to(request.method());
+        self.protocol.request(&request);
         self.begin();
-        if let Err(error) = self.write(&http1::write_request(&request)).await {
-            // The peer may have said why before it hung up.
-            self.open = false;
-            self.unwritten = Some(error);
-        }
-        self.begun
-            .written(self.socket.sent(), self.socket.run_queue_delay());
+        self.speak().await;
         loop {
             match self.step()? {
-                Some(Step::Head(head)) => return Ok(head),
+                Some(Step::Head(head)) => {
+                    self.request_is_written();
+                    return Ok(head);
+                }
                 Some(_) => return Err(ExchangeError::Protocol("a body without a head".to_owned())),
                 None => self.more().await?,
             }
         }
     }
 
-    async fn write(&mut self, request: &[u8]) -> io::Result<()> {
-        let Some(records) = &mut self.tls else {
-            return self.socket.write_all(request).await;
-        };
-        records.seal(request)?;
-        self.socket.write_all(records.outgoing()?).await
+    /// Writes what HTTP and TLS have to say. Whoever gives up the wait may ask again. A failure is for the
+    /// reader to tell: the peer may have said why before it hung up.
+    async fn speak(&mut self) {
+        if let Err(error) = self.write().await {
+            self.outgoing = (Vec::new(), 0);
+            self.open = false;
+            self.unwritten.get_or_insert(error);
+        }
+        if self.protocol.is_sent() || self.unwritten.is_some() {
+            self.request_is_written();
+        }
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        let said = self.protocol.outgoing();
+        match &mut self.tls {
+            None if self.outgoing.0.is_empty() => self.outgoing.0 = said,
+            None => self.outgoing.0.extend_from_slice(&said),
+            Some(records) => {
+                records.seal(&said)?;
+                self.outgoing.0.extend_from_slice(records.outgoing()?);
+            }
+        }
+        while let Some(rest) = self.outgoing.0.get(self.outgoing.1..)
+            && !rest.is_empty()
+        {
+            self.outgoing.1 += self.socket.write(rest).await?;
+        }
+        self.outgoing = (Vec::new(), 0);
+        Ok(())
+    }
+
+    /// As far as it ever will be.
+    fn request_is_written(&mut self) {
+        if !self.begun.is_over() {
+            let queued = self.socket.run_queue_delay();
+            self.begun.written(self.socket.sent(), queued);
+        }
     }
 
     /// The next bytes of the body; `None` at its end.
@@ -265,7 +317,7 @@ impl Connection {
                 Some(_) => &mut self.undecoded,
             };
             let mut bytes = plain.get(left.clone()).unwrap_or_default();
-            let event = self.response.next(&mut bytes)?;
+            let event = self.protocol.next(&mut bytes)?;
             left.start = left.end - bytes.len();
             let step = match event {
                 Some(Event::Head(head)) => Step::Head(head),
@@ -297,13 +349,11 @@ impl Connection {
 
     /// Reads on, or finds that the stream has ended.
     async fn more(&mut self) -> Result<(), ExchangeError> {
-        if let Some(records) = &mut self.tls {
-            // Such as the answer to a key update.
-            self.socket.write_all(records.outgoing()?).await?;
-            if records.is_closed() {
-                self.open = false;
-                return Ok(self.response.end_of_stream()?);
-            }
+        // Such as the answer to a ping or a key update, and the rest of a request.
+        self.speak().await;
+        if self.tls.as_ref().is_some_and(Records::is_closed) {
+            self.open = false;
+            return Ok(self.protocol.end_of_stream()?);
         }
         match self.fill().await {
             Ok(()) => Ok(()),
@@ -312,7 +362,7 @@ impl Connection {
                 Err(self.unwritten.take().unwrap_or(error).into())
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.tls.is_none() => {
-                Ok(self.response.end_of_stream()?)
+                Ok(self.protocol.end_of_stream()?)
             }
             Err(error) => Err(error.into()),
         }
@@ -379,14 +429,36 @@ impl Connection {
     }
 
     /// Whether another exchange can begin: the last one is read to its end, and the peer has neither
-    /// closed nor spoken since.
+    /// closed since nor said what it may not.
     pub fn is_ready(&mut self) -> bool {
-        let read = self.unread.is_empty() && self.undecoded.is_empty();
-        if !(self.open && read && self.response.is_reusable()) {
+        if !(self.open && self.protocol.is_reusable()) {
             return false;
         }
-        self.open = self.socket.is_quiet();
+        self.open = self.heed().is_ok_and(|()| self.protocol.is_reusable());
         self.socket.release_buffer();
         self.open
+    }
+
+    /// Hears what the peer says while nobody asks it anything, which TLS and HTTP/2 allow. The answers go
+    /// with the next request.
+    fn heed(&mut self) -> Result<(), ExchangeError> {
+        loop {
+            let (plain, left) = match &self.tls {
+                None => (self.socket.bytes(), &mut self.unread),
+                Some(records) => (records.plaintext(), &mut self.undecoded),
+            };
+            let bytes = plain.get(std::mem::take(left)).unwrap_or_default();
+            self.protocol.idle(bytes)?;
+            if self.next_record()? {
+                continue;
+            }
+            if self.tls.as_ref().is_some_and(Records::is_closed) {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            if !self.socket.take_pending()? {
+                return Ok(());
+            }
+            self.unread = 0..self.socket.bytes().len();
+        }
     }
 }

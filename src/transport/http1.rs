@@ -2,6 +2,7 @@
 //! copied or kept. Ours and not a client library's, because every byte of the body must keep its place in
 //! the TCP stream: that is how a token is matched with the segment that brought it.
 
+use super::http2;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use std::fmt::Write as _;
 
@@ -27,6 +28,17 @@ pub(super) enum HttpError {
     /// The connection ended before the response did.
     #[error("{0}")]
     Truncated(&'static str),
+    /// The peer says that there will be no response, or no more of it. Only HTTP/2 has words for it.
+    #[error("{0}")]
+    GivenUp(String),
+}
+
+impl HttpError {
+    /// With the code that HTTP/2 gives the reason, and its name.
+    pub(super) fn given_up(what: &str, code: u32) -> Self {
+        let name = http2::error_name(code);
+        Self::GivenUp(format!("the peer gave {what} up: {name} ({code:#x})"))
+    }
 }
 
 /// A response's head.
@@ -254,23 +266,28 @@ impl Response {
                 false => State::UntilClose,
             });
         }
-        let mut length = None;
-        let lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-        for value in lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-            let value = decimal(value.trim_ascii())
-                .ok_or(HttpError::Malformed("`content-length` is not a number"))?;
-            if length.replace(value).is_some_and(|before| before != value) {
-                return Err(HttpError::Malformed(
-                    "`content-length` says two different numbers",
-                ));
-            }
-        }
-        Ok(length.map_or(State::UntilClose, State::Length))
+        Ok(content_length(&head.headers)?.map_or(State::UntilClose, State::Length))
     }
 }
 
+/// What the head says of the body's length; absent where it says nothing.
+pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HttpError> {
+    let mut length = None;
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    for value in lengths.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let value = decimal(value.trim_ascii())
+            .ok_or(HttpError::Malformed("`content-length` is not a number"))?;
+        if length.replace(value).is_some_and(|before| before != value) {
+            return Err(HttpError::Malformed(
+                "`content-length` says two different numbers",
+            ));
+        }
+    }
+    Ok(length)
+}
+
 /// Takes at most `limit` bytes off the front; `None` when there are none.
-fn take<'a>(bytes: &mut &'a [u8], limit: u64) -> Option<&'a [u8]> {
+pub(super) fn take<'a>(bytes: &mut &'a [u8], limit: u64) -> Option<&'a [u8]> {
     let length = usize::try_from(limit).map_or(bytes.len(), |limit| limit.min(bytes.len()));
     let (taken, rest) = bytes.split_at(length);
     *bytes = rest;

@@ -1,5 +1,5 @@
 //! Layer 1: from a socket to stamped chunks. Our own dial (DNS, connect, TLS, each timed), sockets that
-//! read everything that is pending and stamp it, TLS by records and HTTP/1.1 by bytes, so that
+//! read everything that is pending and stamp it, TLS by records and HTTP by bytes, so that
 //! every byte of a body keeps its place in the TCP stream, and with it its stamps.
 
 mod aws;
@@ -10,6 +10,8 @@ mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http1;
+mod http2;
+mod protocol;
 mod proxy;
 mod records;
 mod request;
@@ -41,7 +43,7 @@ pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
 pub use http1::ResponseHead;
 pub use proxy::{Proxy, ProxyError};
 pub use request::{AskError, PROBE_HEADER, RequestError, RequestParts, ask, build_request};
-pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};
+pub use settings::{Auth, Endpoint, EndpointError, HttpChoice, SecretSource, TlsSettings};
 pub use stamps::Stamps;
 pub use tls::TlsError;
 pub use wakeups::Wakeups;

@@ -37,6 +37,11 @@ impl Records {
         self.tls.is_handshaking()
     }
 
+    /// What was chosen by ALPN, once the handshake is over.
+    pub(super) fn agreed(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
     /// The peer has said that it sends no more.
     pub(super) fn is_closed(&self) -> bool {
         self.closed

@@ -66,11 +66,36 @@ pub struct TlsSettings {
     pub insecure_skip_verify: bool,
 }
 
+/// Which version of HTTP is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpChoice {
+    /// Under TLS what the server picks of both, in clear HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; in clear without asking (prior knowledge).
+    Http2,
+}
+
+impl HttpChoice {
+    /// What is offered by ALPN.
+    pub(super) fn offers(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Auto => &[b"h2", b"http/1.1"],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+        }
+    }
+}
+
 /// One place to send requests to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// `https` rather than `http`.
     pub tls: Option<TlsSettings>,
+    /// See [`HttpChoice`].
+    pub http: HttpChoice,
     /// Host name or address, an IPv6 address without its brackets.
     pub host: String,
     /// TCP port.
@@ -144,6 +169,7 @@ impl Endpoint {
         }
         Ok(Self {
             tls,
+            http: HttpChoice::default(),
             host,
             port,
             socket: None,

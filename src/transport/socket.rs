@@ -189,30 +189,49 @@ impl StampedSocket {
     /// Writes all of it.
     pub(super) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
+            let written = self.write(bytes).await?;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Writes some of it, and says how much. Nothing, where the wait is given up.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
             self.stream.writable().await?;
             match self.stream.try_write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.sent += written as u64;
-                    bytes = bytes.get(written..).unwrap_or_default();
+                    return Ok(written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
-    /// Whether the peer has neither closed nor sent anything while nobody asked it. The kernel is asked,
-    /// since the runtime's readiness is as old as its last turn. What it says is lost.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        let asked = Instant::now();
-        let received = self.control.receive(&self.stream, &mut [0]);
-        let quiet = received.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        if quiet {
-            self.empty = asked;
+    /// Takes what is pending, unstamped, without a wait; `false` when there is nothing. The kernel is asked,
+    /// since the runtime's readiness is as old as its last turn.
+    pub(super) fn take_pending(&mut self) -> io::Result<bool> {
+        self.filled = 0;
+        if self.buffer.is_empty() {
+            self.buffer.resize(READ_BYTES, 0);
         }
-        quiet
+        let asked = Instant::now();
+        match self.control.receive(&self.stream, &mut self.buffer) {
+            Ok(received) if received.bytes == 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(received) => {
+                self.filled = received.bytes;
+                self.received += received.bytes as u64;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.empty = asked;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The reads since they were last forgotten, in order.

@@ -1,6 +1,7 @@
 //! Connections over real loopback sockets.
 
 mod endings;
+mod http2;
 mod positions;
 pub(in crate::transport) mod server;
 mod sockets;
@@ -42,14 +43,25 @@ fn run<T>(client: impl AsyncFnOnce(Clocks) -> T) -> T {
 }
 
 async fn dial(address: SocketAddr, tls: bool, clocks: &Clocks) -> Connection {
+    let dialled = dial_as(address, tls, HttpChoice::Auto, clocks).await;
+    dialled.unwrap()
+}
+
+async fn dial_as(
+    address: SocketAddr,
+    tls: bool,
+    http: HttpChoice,
+    clocks: &Clocks,
+) -> Result<Connection, DialError> {
     let mut endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
+    endpoint.http = http;
     endpoint.tls = tls.then(|| TlsSettings {
         insecure_skip_verify: true,
         ..TlsSettings::default()
     });
     let dialer = Dialer::new(&endpoint).unwrap();
     let mut progress = DialPhases::default();
-    dialer.dial(&endpoint, clocks, &mut progress).await.unwrap()
+    dialer.dial(&endpoint, clocks, &mut progress).await
 }
 
 fn get() -> Request<Bytes> {

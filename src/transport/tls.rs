@@ -1,6 +1,6 @@
 //! Trust: rustls with `ring`, the system's or the user's authorities, client certificates.
 
-use super::settings::TlsSettings;
+use super::settings::{HttpChoice, TlsSettings};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -83,7 +83,10 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 }
 
 /// Builds rustls' client configuration.
-pub(super) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, TlsError> {
+pub(super) fn client_config(
+    settings: &TlsSettings,
+    http: HttpChoice,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -125,6 +128,7 @@ pub(super) fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>,
     // A resumed session would make a cold connection warmer than it says, and trust a certificate
     // that has expired meanwhile.
     config.resumption = Resumption::disabled();
+    config.alpn_protocols = http.offers().iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 

@@ -13,6 +13,7 @@ mod daemon;
 mod documents;
 mod gate;
 mod harm;
+mod http2;
 mod matrix;
 mod nvml;
 mod outcomes;

@@ -56,6 +56,15 @@ fn target_of(dialect: &str, url: &str) -> TargetSettings {
 
 /// One run whose request asks the simulator for a fault.
 async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observation {
+    run_over(Default::default(), fault, runtime, operation).await
+}
+
+async fn run_over(
+    http: sonde::transport::HttpChoice,
+    fault: Fault,
+    runtime: &str,
+    operation: Operation,
+) -> Observation {
     let character = Character {
         fault_tuning: FaultTuning {
             // Above the limit below, and not so much that SGLang's repetition of it takes long to write.
@@ -69,6 +78,7 @@ async fn run_with(fault: Fault, runtime: &str, operation: Operation) -> Observat
     let header = HeaderName::from_static("x-simulate-fault");
     let wanted = HeaderValue::from_static(fault.name());
     target.endpoint.headers.push((header, wanted));
+    target.endpoint.http = http;
     let mut scenario = scenario();
     scenario.operation = operation;
     scenario.timeouts.first_token = match fault {
@@ -326,4 +336,17 @@ async fn reasoning_is_a_token_but_not_a_visible_one() {
         let hidden = latency.first_visible.unwrap() - latency.first_token.unwrap();
         assert!(hidden >= Duration::from_millis(8), "{runtime}: {hidden:?}");
     }
+}
+
+#[tokio::test]
+async fn over_http2_every_fault_has_the_same_outcome() {
+    let http = sonde::transport::HttpChoice::Http2;
+    let mut wrong = Vec::new();
+    for (fault, name) in Fault::ALL {
+        let observation = run_over(http, *fault, "openai", Operation::Chat).await;
+        if observation.outcome != expected(*fault) {
+            wrong.push(format!("{name}: {:?}", observation.failure));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -4,7 +4,7 @@ use super::fetch::{RUNTIMES, ScrapeError, fetch};
 use super::page::Reader;
 use super::{Look, dialects};
 use crate::resource::RuntimeState;
-use crate::transport::{Dialer, Endpoint};
+use crate::transport::{Dialer, Endpoint, HttpChoice};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -71,6 +71,8 @@ impl RuntimeTarget {
                 }
                 if let Some(port) = dialect.port {
                     endpoint.port = port;
+                    // Another server, which need not speak what the API's does.
+                    endpoint.http = HttpChoice::default();
                     // The prefix is the API's.
                     endpoint.base_path.clear();
                 }

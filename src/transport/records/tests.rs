@@ -1,6 +1,7 @@
 //! Against rustls' own server.
 
 use super::*;
+use crate::transport::HttpChoice;
 use crate::transport::TlsSettings;
 use crate::transport::tests::server::tls_config;
 use crate::transport::tls::client_config;
@@ -54,7 +55,11 @@ fn shake(version: &'static SupportedProtocolVersion, early: &[u8]) -> (Records, 
         ..TlsSettings::default()
     };
     let name = ServerName::try_from("localhost").unwrap();
-    let client = ClientConnection::new(client_config(&settings).unwrap(), name).unwrap();
+    let client = ClientConnection::new(
+        client_config(&settings, HttpChoice::default()).unwrap(),
+        name,
+    )
+    .unwrap();
     let mut records = Records::new(client);
     let mut peer = Peer {
         tls: ServerConnection::new(Arc::new(config)).unwrap(),

@@ -82,10 +82,19 @@ pub(super) fn listener(ip: &str) -> (TcpListener, SocketAddr) {
 
 impl Peer {
     pub(super) fn accept(listener: &TcpListener, tls: Tls) -> Self {
+        Self::accept_with(listener, tls, &[])
+    }
+
+    /// `alpn`: the protocols that it knows.
+    pub(super) fn accept_with(listener: &TcpListener, tls: Tls, alpn: &[&[u8]]) -> Self {
         let (tcp, _) = listener.accept().unwrap();
         tcp.set_nodelay(true).unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        let tls = tls.map(|version| ServerConnection::new(Arc::new(tls_config(&[version]))));
+        let tls = tls.map(|version| {
+            let mut config = tls_config(&[version]);
+            config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+            ServerConnection::new(Arc::new(config))
+        });
         let mut peer = Self {
             tcp,
             tls: tls.map(Result::unwrap),
@@ -123,6 +132,11 @@ impl Peer {
     /// Reads a request without a body.
     pub(super) fn take_request(&mut self) {
         self.take_until(b"\r\n\r\n");
+    }
+
+    /// Reads a request of HTTP/2 without a body, whose last field is `host: x`.
+    pub(super) fn take_frames(&mut self) {
+        self.take_until(b":authority\x01x");
     }
 
     /// Reads until these bytes have come.

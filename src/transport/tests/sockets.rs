@@ -108,20 +108,22 @@ fn what_fills_the_buffer_is_not_lost_when_a_reset_comes_behind_it_nor_is_the_res
 }
 
 #[test]
-fn a_socket_is_quiet_by_what_the_kernel_knows_and_not_by_what_the_runtime_has_heard() {
+fn what_is_pending_is_what_the_kernel_knows_and_not_what_the_runtime_has_heard() {
     let (runtime, _) = runtime();
     let (mut socket, mut peer) = pair(&runtime);
     // The runtime's driver does not turn meanwhile.
     runtime.block_on(async {
-        assert!(socket.is_quiet());
+        assert!(!socket.take_pending().unwrap());
         peer.write_all(b"x").unwrap();
-        assert!(!socket.is_quiet());
+        assert!(socket.take_pending().unwrap());
+        assert_eq!((socket.bytes(), socket.received()), (&b"x"[..], 1));
     });
     let (mut socket, peer) = pair(&runtime);
     runtime.block_on(async {
-        assert!(socket.is_quiet());
+        assert!(!socket.take_pending().unwrap());
         drop(peer);
-        assert!(!socket.is_quiet());
+        let end = socket.take_pending().unwrap_err();
+        assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
     });
 }
 
@@ -130,7 +132,7 @@ fn a_quiet_socket_still_hears_what_comes() {
     let (runtime, _) = runtime();
     let (mut socket, mut peer) = pair(&runtime);
     for _ in 0..50 {
-        assert!(socket.is_quiet());
+        assert!(!socket.take_pending().unwrap());
         socket.release_buffer();
         peer.write_all(b"some").unwrap();
         assert!(runtime.block_on(socket.read()).unwrap());
