@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 /// What a transcript comes to, but for what depends on when its bytes came.
 #[derive(Debug, PartialEq)]
-struct Judged {
-    verdict: Result<(), Failed>,
-    tokens: Option<TokenCounts>,
-    text_frames: u64,
+pub(super) struct Judged {
+    pub(super) verdict: Result<(), Failed>,
+    pub(super) tokens: Option<TokenCounts>,
+    pub(super) text_frames: u64,
     /// Where each token ends: the bytes themselves say, not how they are cut.
     positions: Vec<u64>,
-    visible: String,
+    pub(super) visible: String,
     server_total: Option<Duration>,
 }
 
-fn transcript(name: &str) -> Vec<u8> {
+pub(super) fn transcript(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/transcripts")
         .join(name);
@@ -43,7 +43,11 @@ fn answer(runtime: &str, stream: bool) -> Answer {
     })
 }
 
-fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Judged {
+pub(super) fn judge<'a>(
+    runtime: &str,
+    stream: bool,
+    parts: impl IntoIterator<Item = &'a [u8]>,
+) -> Judged {
     let seen = Instant::now();
     let mut answer = answer(runtime, stream);
     let mut end = 0;
