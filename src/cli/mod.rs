@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod detect;
 mod gate;
+mod list;
 mod printer;
 mod probe;
 mod request;
@@ -48,6 +49,8 @@ enum Command {
     Rules(rules::RulesArgs),
     /// Find out which runtime answers at a URL, and its models
     Detect(detect::DetectArgs),
+    /// List what there is: runtimes
+    List(list::ListArgs),
     /// Judge a runtime for a pipeline: READY, DEGRADED, NOT READY or UNDECIDED as an exit code
     Gate(Box<gate::GateArgs>),
     /// Measure the measuring: how far off are Sonde's own figures on this machine?
@@ -198,6 +201,7 @@ impl Command {
             Self::Check(args) => args.run(environment),
             Self::Rules(args) => args.run(environment),
             Self::Detect(args) => args.run(environment).await,
+            Self::List(args) => args.run(),
             Self::Gate(args) => args.run(environment).await,
             Self::Selftest(args) => args.run().await,
             Self::Simulate(args) => args.run().await,

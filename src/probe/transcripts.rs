@@ -440,3 +440,17 @@ fn usage_is_read_in_the_terms_of_each_api() {
         assert_eq!(found, wanted, "{name}");
     }
 }
+
+#[test]
+fn a_dialect_of_one_file_is_judged_like_any_other() {
+    let bytes = b"{\"word\":\"Once\"}\n{\"word\":\" more\"}\n{\"end\":\"stop\",\"words\":2}\n";
+    let judged = judge("toy", true, bytes.chunks(3));
+    assert_eq!(judged.verdict, Ok(()));
+    assert_eq!(
+        (judged.visible.as_str(), judged.text_frames),
+        ("Once more", 2)
+    );
+    assert_eq!(judged.tokens.unwrap().usage.output, Some(2));
+    let cut = judge("toy", true, [&bytes[..33]]);
+    assert_eq!(cut.verdict.unwrap_err().outcome, Outcome::Truncated);
+}

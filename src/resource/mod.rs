@@ -27,6 +27,8 @@ pub(crate) mod exposition;
 pub mod families;
 #[cfg(test)]
 mod fixture;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gpu;
 mod kernel_file;
 mod listener;

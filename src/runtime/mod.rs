@@ -1,6 +1,7 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
 mod anthropic;
+mod description;
 pub mod detect;
 mod gemini;
 mod head_timings;
@@ -12,7 +13,10 @@ mod servers;
 mod sglang;
 mod text;
 mod tgi;
+#[cfg(test)]
+mod toy;
 
+pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::head_timings;
 
 use crate::measure::delta::Delta;
@@ -170,6 +174,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     sglang::SGLANG_GENERATE,
     anthropic::ANTHROPIC,
     gemini::GEMINI,
+    #[cfg(test)]
+    toy::TOY,
 ];
 
 /// Finds a runtime by its name.

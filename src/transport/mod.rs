@@ -6,6 +6,8 @@ mod clock;
 mod clocks;
 mod dial;
 mod exchange;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http1;
 mod records;
 mod request;
