@@ -100,6 +100,8 @@ async fn start_runtimes(thread: &IoThread, shutdown: &Shutdown) -> Result<String
             RuntimeFlavor::LlamaCpp => "llamacpp",
             RuntimeFlavor::Tgi => "tgi",
             RuntimeFlavor::Sglang => "sglang",
+            RuntimeFlavor::TensorRtLlm => "tensorrt-llm",
+            RuntimeFlavor::LlamaEdge => "llamaedge",
             RuntimeFlavor::Vllm | RuntimeFlavor::All => "vllm",
         };
         let model = character.models.first().cloned().unwrap_or_default();

@@ -241,13 +241,14 @@ pub struct RawExpect {
 pub struct RawTarget {
     /// Unique; the value of the label `target`. Absent: host and port of the URL.
     pub name: Option<String>,
-    /// The API spoken there. `auto` asks the endpoint, and knows Anthropic's and Google's by their hosts.
+    /// The API spoken there. `auto` asks the endpoint, and knows hosted APIs such as Anthropic's by their
+    /// hosts.
     #[schemars(extend("default" = "auto", "enum" = runtime_names()))]
     pub runtime: Option<String>,
     /// Where it is, without the API's own path: `http://127.0.0.1:11434`. Required.
     pub url: Option<String>,
-    /// The model, as the runtime names it. Absent: the first that the endpoint offers. `anthropic` and
-    /// `gemini` need it.
+    /// The model, as the runtime names it. Absent: the first that the endpoint offers. Runtimes whose
+    /// keys have a header of their own, such as `anthropic`, need it.
     pub model: Option<String>,
     /// Where the runtime's own metrics are, as a whole URL, query included. Absent: where this runtime
     /// usually has them, such as at `<url>/metrics`. `off`: it is not asked. Credentials and headers go
@@ -339,8 +340,8 @@ pub struct RawProcess {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping")]
 pub struct RawAuth {
-    /// Environment variable that holds the bearer token, read when the configuration is. `anthropic` and
-    /// `gemini` send it as their API key, in their own header.
+    /// Environment variable that holds the bearer token, read when the configuration is. Runtimes
+    /// such as `anthropic` send it as their API key, in a header of their own.
     pub bearer_env: Option<String>,
     /// File that holds it, read again for every run, since mounted secrets rotate.
     pub bearer_file: Option<String>,

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Ends of URLs that the adapters add themselves.
-const API_PATHS: [&str; 8] = [
+const API_PATHS: [&str; 9] = [
     "/v1",
     "/v1/chat/completions",
     "/v1/completions",
@@ -23,6 +23,7 @@ const API_PATHS: [&str; 8] = [
     "/api/generate",
     "/v1/models",
     "/v1/messages",
+    "/v1/responses",
     "/v1beta",
 ];
 
@@ -94,7 +95,7 @@ fn target(
         process,
         ..
     } = raw;
-    let endpoint = endpoint(place, url.as_deref(), context);
+    let endpoint = endpoint(place, url.as_deref(), runtime.as_deref(), context);
     let name = name.unwrap_or_else(|| default_name(endpoint.as_ref()));
     if endpoint.is_some() || !name.is_empty() {
         context.check_name(&format!("{place}.name"), &name, taken);
@@ -210,7 +211,12 @@ fn default_name(endpoint: Option<&Endpoint>) -> String {
         .replace(['[', ']'], "")
 }
 
-fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option<Endpoint> {
+fn endpoint(
+    place: &str,
+    url: Option<&str>,
+    runtime: Option<&str>,
+    context: &mut Context<'_>,
+) -> Option<Endpoint> {
     let key = format!("{place}.url");
     let Some(url) = url else {
         context.refuse(
@@ -225,10 +231,17 @@ fn endpoint(place: &str, url: Option<&str>, context: &mut Context<'_>) -> Option
     }
     let elsewhere = "credentials go into `auth`, extra fields into a scenario's `body`";
     let endpoint = parse_url(&key, url, elsewhere, context)?;
-    let added = API_PATHS
-        .iter()
-        .find(|path| endpoint.base_path.ends_with(*path));
-    let Some(path) = added else {
+    let path = endpoint.base_path.as_str();
+    let kept = API_PATHS.iter().find_map(|end| path.strip_suffix(end));
+    // Azure's own paths have one part more in front, which other runtimes leave to the URL.
+    let is_azure = match runtime {
+        None | Some("auto") => runtime::of_host(&endpoint.host).map(|spec| spec.name),
+        named => named,
+    };
+    let is_azure = is_azure == Some("azure-openai");
+    let shorter = kept.unwrap_or(path).strip_suffix("/openai");
+    let kept = shorter.filter(|_| is_azure).or(kept);
+    let Some(path) = kept.and_then(|kept| path.get(kept.len()..)) else {
         return Some(endpoint);
     };
     let rule = format!("ends with `{path}`, which Sonde adds itself");

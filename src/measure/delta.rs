@@ -15,7 +15,8 @@ pub enum FinishReason {
     Length,
     /// The runtime censored it.
     ContentFilter,
-    /// The runtime gave up on it, as vLLM and SGLang do when they shut down or sleep.
+    /// The runtime gave up on it, as vLLM and SGLang do when they shut down or sleep, and TensorRT-LLM
+    /// when a request takes too long.
     Aborted,
     /// Anything else, in the runtime's words.
     Other(String),
@@ -28,7 +29,7 @@ impl FinishReason {
             "stop" | "eos_token" | "stop_sequence" | "end_turn" => Self::Stop,
             "length" | "max_tokens" => Self::Length,
             "content_filter" => Self::ContentFilter,
-            "abort" | "aborted" | "error" | "cancelled" => Self::Aborted,
+            "abort" | "aborted" | "error" | "cancelled" | "timeout" => Self::Aborted,
             other => Self::Other(other.chars().take(64).collect()),
         }
     }

@@ -7,6 +7,8 @@ mod contamination;
 mod flight;
 mod instrument;
 mod observation;
+#[cfg(test)]
+mod openai_transcripts;
 mod outcome;
 mod prober;
 mod run;

@@ -2,7 +2,7 @@
 //! Ollama offer it beside their own: named server-sent events that end with `message_stop`.
 
 use super::request::{drop_nulls, encoded};
-use super::text::{Text, error_text, parse};
+use super::text::{Text, error_text, joined, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
@@ -202,13 +202,6 @@ fn said<'a>(part: Option<Part<'a>>) -> Delta<'a> {
         visible: if is_result { None } else { joined(text, call) },
         reasoning: part.thinking.map(|text| text.0),
         ..Delta::default()
-    }
-}
-
-fn joined<'a>(one: Option<Cow<'a, str>>, next: Option<Cow<'a, str>>) -> Option<Cow<'a, str>> {
-    match (one, next) {
-        (Some(one), Some(next)) => Some(one + next),
-        (one, next) => one.or(next),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Finds out what an endpoint speaks by asking it: Ollama's version, vLLM's version, llama.cpp's
-//! props, TGI's info, SGLang's server info, the OpenAI model list.
+//! props, TGI's info, SGLang's server info, LlamaEdge's info, the OpenAI model list.
 
 use super::{RUNTIMES, RuntimeSpec, find};
 use crate::transport::{AskError, Dialer, Endpoint, ask};
@@ -98,7 +98,12 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
         };
         let (runtime, models) = match native {
             Some((runtime, keys)) => (runtime, text(&answer, keys).into_iter().collect()),
-            None => (spec, asker.models(question.models).await?),
+            None => {
+                let listed = asker.json(question.models).await?.unwrap_or_default();
+                // Several servers answer `/version`: whose models they are is a better witness.
+                let models = model_ids(&listed).unwrap_or_default();
+                (owner(&listed).unwrap_or(spec), models)
+            }
         };
         return Ok(Detection {
             runtime,
@@ -108,7 +113,10 @@ pub async fn detect(endpoint: &Endpoint, dialer: &Dialer) -> Result<Detection, D
         });
     }
     let listed = asker.json("/v1/models").await?;
-    let found = listed.and_then(|answer| Some((model_ids(&answer)?, owner(&answer)?)));
+    let found = listed.and_then(|answer| {
+        let runtime = owner(&answer).or_else(|| find("openai"));
+        Some((model_ids(&answer)?, runtime?))
+    });
     let url = || endpoint.url();
     match (found, asker.unauthorized) {
         (Some((models, runtime)), _) => Ok(Detection {
@@ -181,13 +189,6 @@ impl Asker<'_> {
         }
         Ok(false)
     }
-
-    async fn models(&mut self, path: &str) -> Result<Vec<String>, DetectError> {
-        let answer = self.json(path).await?;
-        Ok(answer
-            .and_then(|answer| model_ids(&answer))
-            .unwrap_or_default())
-    }
 }
 
 /// Ids of an OpenAI list (`data[].id`) or names of an Ollama list (`models[].name`).
@@ -210,5 +211,5 @@ fn owner(answer: &Value) -> Option<&'static RuntimeSpec> {
         .and_then(Value::as_str)
         .unwrap_or_default();
     let of = |spec: &&RuntimeSpec| spec.owners.contains(&owned_by);
-    RUNTIMES.iter().find(of).or_else(|| find("openai"))
+    RUNTIMES.iter().find(of)
 }

@@ -1,24 +1,16 @@
 //! The Gemini API (`generateContent` and `streamGenerateContent?alt=sse`): server-sent events without
 //! a last word. The stream is complete when its body ends after a finish reason.
 
-use super::request::{drop_nulls, encoded};
+use super::request::{drop_nulls, encoded, segment};
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
 use http::header::HeaderName;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-
-/// What must not stand as it is in one segment of a path; a colon would begin the method.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Collections that a model's full name begins with.
 const COLLECTIONS: [&str; 2] = ["models/", "tunedModels/"];
@@ -87,7 +79,7 @@ fn resource(model: &str) -> String {
         .iter()
         .find_map(|collection| Some((*collection, model.strip_prefix(collection)?)));
     let (collection, name) = known.unwrap_or(("models/", model));
-    format!("{collection}{}", utf8_percent_encode(name, SEGMENT))
+    format!("{collection}{}", segment(name))
 }
 
 struct GeminiInterpreter {

@@ -1,15 +1,16 @@
 //! llama.cpp's own dialect: `/completion`, as its server speaks it since builds of 2024. The last event
 //! has `stop`, the reason and `timings`; there is no other terminator.
 
-use super::openai::{LlamaTimings, whole};
+use super::openai::whole;
 use super::request::request;
 use super::text::{Text, error_message, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
-use crate::measure::delta::{Delta, FinishReason};
+use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 pub(super) struct LlamaCpp;
 
@@ -125,6 +126,38 @@ impl<'a> Body<'a> {
             None => self.stopped_limit.then_some(FinishReason::Length),
         }
     }
+}
+
+/// llama.cpp's server adds these to the last chunk; milliseconds.
+#[derive(Deserialize)]
+pub(super) struct LlamaTimings {
+    prompt_ms: Option<f64>,
+    predicted_ms: Option<f64>,
+    /// Tokens of the prompt that were worked on.
+    prompt_n: Option<u64>,
+    /// Tokens of the prompt that were in the slot's cache; since August 2025.
+    cache_n: Option<u64>,
+}
+
+impl LlamaTimings {
+    /// Tokens from the cache: told, or what was not worked on of so many.
+    pub(super) fn cached(&self, prompt: Option<u64>) -> Option<u64> {
+        let rest = prompt.zip(self.prompt_n);
+        self.cache_n
+            .or_else(|| rest.map(|(all, worked)| all.saturating_sub(worked)))
+    }
+
+    pub(super) fn phases(&self) -> ServerTimings {
+        ServerTimings {
+            prefill: self.prompt_ms.and_then(millis),
+            decode: self.predicted_ms.and_then(millis),
+            ..ServerTimings::default()
+        }
+    }
+}
+
+fn millis(value: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(value / 1e3).ok()
 }
 
 #[cfg(test)]

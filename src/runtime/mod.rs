@@ -1,14 +1,17 @@
 //! Layer 2: one adapter per API dialect. Adding a runtime is one file and one line in [`RUNTIMES`].
 
 mod anthropic;
+mod azure;
 mod description;
 pub mod detect;
 mod gemini;
 mod head_timings;
 mod llamacpp;
+mod llamaedge;
 mod ollama;
 mod openai;
 mod request;
+mod responses;
 mod servers;
 mod sglang;
 mod text;
@@ -130,7 +133,8 @@ pub struct RuntimeSpec {
     pub adapter: &'static dyn Runtime,
     /// A URL as a configuration has it, for documentation and help.
     pub url: &'static str,
-    /// Hosts that speak this dialect only, and answer nothing to whoever has no key.
+    /// Hosts that speak this dialect only, and answer nothing to whoever has no key; `*` at the front stands
+    /// for whatever is there.
     hosts: &'static [&'static str],
     /// How `auto` tells it from others.
     question: Option<Question>,
@@ -167,13 +171,16 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     servers::VLLM,
     servers::TGI,
     servers::LLAMACPP,
-    servers::LLAMAEDGE,
+    llamaedge::LLAMAEDGE,
+    servers::TENSORRT_LLM,
     servers::OPENAI,
     tgi::TGI_GENERATE,
     llamacpp::LLAMACPP_COMPLETION,
     sglang::SGLANG_GENERATE,
     anthropic::ANTHROPIC,
     gemini::GEMINI,
+    responses::OPENAI_RESPONSES,
+    azure::AZURE_OPENAI,
     #[cfg(test)]
     toy::TOY,
 ];
@@ -185,7 +192,11 @@ pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
 
 /// The runtime of a host that is known by its name. All others have to be asked.
 pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
-    let is_it = |known: &&str| known.eq_ignore_ascii_case(host);
+    let host = host.to_ascii_lowercase();
+    let is_it = |known: &&str| match known.strip_prefix('*') {
+        Some(end) => host.strip_suffix(end).is_some_and(|name| !name.is_empty()),
+        None => *known == host,
+    };
     RUNTIMES
         .iter()
         .find(|spec| spec.hosts.iter().any(|known| is_it(known)))
@@ -276,11 +287,14 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_known_by_its_whole_name_only() {
+    fn a_host_is_known_by_its_whole_name_or_by_that_of_its_domain() {
         for spec in RUNTIMES {
             for host in spec.hosts {
-                assert_eq!(of_host(host), Some(spec));
-                assert_eq!(of_host(&format!("my-{host}")), None);
+                let any = host.strip_prefix('*');
+                assert_eq!(of_host(&host.replace('*', "mine")), Some(spec));
+                let other = any.map_or(format!("my-{host}"), |end| end.replacen('.', "x", 1));
+                assert_eq!(of_host(&other), None, "{other}");
+                assert_eq!(of_host(any.unwrap_or(".")), None);
             }
         }
         assert_eq!(of_host("API.Anthropic.com").unwrap().name, "anthropic");

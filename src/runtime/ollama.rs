@@ -2,9 +2,9 @@
 //! own durations (nanoseconds) in the last.
 
 use super::detect::{Question, text};
-use super::openai::messages;
+use super::openai::{ToolCall, messages};
 use super::request::drop_nulls;
-use super::text::{Text, error_text, parse};
+use super::text::{Text, error_text, joined, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
@@ -130,20 +130,24 @@ struct Message<'a> {
     content: Option<Text<'a>>,
     #[serde(borrow)]
     thinking: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<ToolCall<'a>>>,
 }
 
 impl<'a> Line<'a> {
     fn into_delta(self) -> Delta<'a> {
         let done = self.done.unwrap_or_default();
-        let (content, thinking) = match self.message {
-            Some(message) => (message.content, message.thinking),
-            None => (self.response, self.thinking),
+        let (content, thinking, calls) = match self.message {
+            Some(message) => (message.content, message.thinking, message.tool_calls),
+            None => (self.response, self.thinking, None),
         };
+        let calls = calls.into_iter().flatten().map(ToolCall::said);
+        let visible = calls.fold(content.map(|text| text.0), joined);
         // Before 0.1.35 the last line had no reason; it ended all the same.
         let reason = self.done_reason.map_or("stop".into(), |text| text.0);
         let counted = self.eval_count.is_some() || self.prompt_eval_count.is_some();
         Delta {
-            visible: content.map(|text| text.0),
+            visible,
             reasoning: thinking.map(|text| text.0),
             finish: done.then(|| FinishReason::parse(&reason)),
             usage: counted.then_some(Usage {
@@ -179,6 +183,13 @@ mod tests {
             data: data.as_bytes(),
             end: 0,
         }
+    }
+
+    #[test]
+    fn a_call_of_a_tool_is_visible() {
+        let data = r#"{"message":{"content":"","tool_calls":[{"function":{"name":"clock","arguments":{"zone":"UTC"}}}]},"done":false}"#;
+        let delta = OllamaInterpreter.on_frame(frame(data));
+        assert_eq!(delta.visible.as_deref(), Some(r#"clock{"zone":"UTC"}"#));
     }
 
     #[test]

@@ -1,49 +1,55 @@
 //! The OpenAI dialect, as vLLM, llama.cpp, SGLang, LlamaEdge and TGI speak it: chat and completions,
 //! server-sent events that end with `[DONE]`, usage in the stream, reasoning deltas, in-band errors.
 
-use super::request::{drop_nulls, encoded};
-use super::text::{Text, error_text, parse};
+use super::llamacpp::LlamaTimings;
+use super::request::request;
+use super::text::{Text, error_text, joined, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
 use crate::workload::Prompt;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::time::Duration;
 
 pub(super) struct OpenAi;
 
 impl Runtime for OpenAi {
     fn encode(&self, input: EncodeInput<'_>) -> EncodedRequest {
-        let mut body = json!({ "model": input.model, "stream": input.stream });
-        if let Value::Object(map) = &mut body {
-            match input.operation {
-                Operation::Chat => map.insert("messages".into(), messages(input.prompt)),
-                Operation::Completion => map.insert("prompt".into(), whole(input.prompt).into()),
-            };
-            if input.stream {
-                map.insert("stream_options".into(), json!({ "include_usage": true }));
-            }
-            if let Some(tokens) = input.generation.output_tokens {
-                map.insert("max_tokens".into(), tokens.into());
-            }
-            if let Some(temperature) = input.generation.temperature {
-                map.insert("temperature".into(), temperature.into());
-            }
-            map.extend(input.generation.extra_body.clone());
-            drop_nulls(map);
-        }
         let path = match input.operation {
             Operation::Chat => "/v1/chat/completions",
             Operation::Completion => "/v1/completions",
         };
-        encoded(path, input.stream, &body)
+        encode(path, "max_tokens", input)
     }
 
     fn interpreter(&self, _operation: Operation, stream: bool) -> Box<dyn Interpreter> {
         Box::new(OpenAiInterpreter { stream })
     }
+}
+
+/// The request, for a path and with the name that the limit of the answer's tokens has there.
+pub(super) fn encode(
+    path: impl Into<Cow<'static, str>>,
+    limit: &str,
+    input: EncodeInput<'_>,
+) -> EncodedRequest {
+    let mut body = Map::new();
+    match input.operation {
+        Operation::Chat => body.insert("messages".into(), messages(input.prompt)),
+        Operation::Completion => body.insert("prompt".into(), whole(input.prompt).into()),
+    };
+    if let Some(tokens) = input.generation.output_tokens {
+        body.insert(limit.to_owned(), tokens.into());
+    }
+    if let Some(temperature) = input.generation.temperature {
+        body.insert("temperature".into(), temperature.into());
+    }
+    let usage = Map::from_iter([("include_usage".to_owned(), true.into())]);
+    let options = input.stream.then_some(("stream_options", usage));
+    request(path, input, body, options)
 }
 
 /// `[{role, content}]`, the system message first.
@@ -62,8 +68,8 @@ pub(super) fn whole(prompt: &Prompt) -> String {
     }
 }
 
-struct OpenAiInterpreter {
-    stream: bool,
+pub(super) struct OpenAiInterpreter {
+    pub(super) stream: bool,
 }
 
 impl Interpreter for OpenAiInterpreter {
@@ -130,6 +136,38 @@ struct Message<'a> {
     reasoning_content: Option<Text<'a>>,
     #[serde(borrow)]
     reasoning: Option<Text<'a>>,
+    #[serde(borrow)]
+    refusal: Option<Text<'a>>,
+    #[serde(borrow)]
+    tool_calls: Option<Vec<ToolCall<'a>>>,
+    /// What `tool_calls` was before it became many.
+    #[serde(borrow)]
+    function_call: Option<Call<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ToolCall<'a> {
+    #[serde(borrow)]
+    function: Option<Call<'a>>,
+    #[serde(borrow)]
+    custom: Option<Call<'a>>,
+}
+
+/// A call of a tool or a part of one: the name comes first, the arguments by and by.
+#[derive(Deserialize)]
+struct Call<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, alias = "input")]
+    arguments: Option<Arguments<'a>>,
+}
+
+/// JSON in a string by the API's own word; some servers send it as it is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Arguments<'a> {
+    Text(#[serde(borrow)] Text<'a>),
+    Other(Value),
 }
 
 #[derive(Deserialize)]
@@ -156,17 +194,6 @@ struct CompletionDetails {
     reasoning_tokens: Option<u64>,
 }
 
-/// llama.cpp's server adds these to the last chunk; milliseconds.
-#[derive(Deserialize)]
-pub(super) struct LlamaTimings {
-    prompt_ms: Option<f64>,
-    predicted_ms: Option<f64>,
-    /// Tokens of the prompt that were worked on.
-    prompt_n: Option<u64>,
-    /// Tokens of the prompt that were in the slot's cache; since August 2025.
-    cache_n: Option<u64>,
-}
-
 impl<'a> Body<'a> {
     fn into_delta(self, stream: bool) -> Delta<'a> {
         let Some(choices) = self.choices else {
@@ -181,7 +208,7 @@ impl<'a> Body<'a> {
             server.merge(said.unwrap_or_default());
         }
         // The usage block's own word on the cache goes first.
-        let cached = self.timings.and_then(|timings| timings.cache_n);
+        let cached = self.timings.and_then(|timings| timings.cached(None));
         let cached = cached.map(|cached| Usage {
             cached: Some(cached),
             ..Usage::default()
@@ -197,7 +224,11 @@ impl<'a> Body<'a> {
         let mut delta = Delta {
             usage,
             server,
-            model: self.model.map(|text| text.0),
+            // Azure names no model in a chunk about the prompt alone.
+            model: self
+                .model
+                .map(|text| text.0)
+                .filter(|name| !name.is_empty()),
             // A whole answer is complete by being whole.
             terminator: !stream,
             ..Delta::default()
@@ -211,11 +242,45 @@ impl<'a> Body<'a> {
             .map(|text| FinishReason::parse(&text.0));
         delta.visible = choice.text.map(|text| text.0);
         if let Some(message) = choice.delta.or(choice.message) {
-            let reasoning = message.reasoning_content.or(message.reasoning);
-            delta.reasoning = reasoning.map(|text| text.0);
-            delta.visible = message.content.map(|text| text.0).or(delta.visible);
+            let (reasoning, visible) = message.said();
+            delta.reasoning = reasoning;
+            delta.visible = visible.or(delta.visible);
         }
         delta
+    }
+}
+
+impl<'a> Message<'a> {
+    /// The reasoning and what is visible. A refusal is an answer, and name and arguments of a tool call are
+    /// the one that its caller waits for.
+    fn said(self) -> (Option<Cow<'a, str>>, Option<Cow<'a, str>>) {
+        let calls = self.tool_calls.into_iter().flatten().map(ToolCall::said);
+        let calls = calls.chain([self.function_call.and_then(Call::said)]);
+        let texts = [self.content, self.refusal];
+        let texts = texts.into_iter().map(|text| text.map(|text| text.0));
+        let reasoning = self.reasoning_content.or(self.reasoning);
+        (
+            reasoning.map(|text| text.0),
+            texts.chain(calls).fold(None, joined),
+        )
+    }
+}
+
+impl<'a> ToolCall<'a> {
+    /// Its name and arguments.
+    pub(super) fn said(self) -> Option<Cow<'a, str>> {
+        let said = |call: Option<Call<'a>>| call.and_then(Call::said);
+        joined(said(self.function), said(self.custom))
+    }
+}
+
+impl<'a> Call<'a> {
+    fn said(self) -> Option<Cow<'a, str>> {
+        let arguments = self.arguments.map(|arguments| match arguments {
+            Arguments::Text(text) => text.0,
+            Arguments::Other(value) => Cow::Owned(value.to_string()),
+        });
+        joined(self.name.map(|text| text.0), arguments)
     }
 }
 
@@ -244,23 +309,6 @@ impl UsageBlock {
     }
 }
 
-impl LlamaTimings {
-    /// Tokens from the cache: told, or what was not worked on of so many.
-    pub(super) fn cached(&self, prompt: Option<u64>) -> Option<u64> {
-        let rest = prompt.zip(self.prompt_n);
-        self.cache_n
-            .or_else(|| rest.map(|(all, worked)| all.saturating_sub(worked)))
-    }
-
-    pub(super) fn phases(&self) -> ServerTimings {
-        ServerTimings {
-            prefill: self.prompt_ms.and_then(millis),
-            decode: self.predicted_ms.and_then(millis),
-            ..ServerTimings::default()
-        }
-    }
-}
-
 fn of_time_info(block: &Value) -> ServerTimings {
     let time = |name: &str| seconds(block.get(name));
     ServerTimings {
@@ -274,10 +322,6 @@ fn of_time_info(block: &Value) -> ServerTimings {
 
 pub(super) fn seconds(value: Option<&Value>) -> Option<Duration> {
     Duration::try_from_secs_f64(value?.as_f64()?).ok()
-}
-
-fn millis(value: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(value / 1e3).ok()
 }
 
 #[cfg(test)]
@@ -370,6 +414,45 @@ mod tests {
                 assert_eq!(delta, Delta::in_band("out of memory"))
             });
         }
+    }
+
+    #[test]
+    fn calls_of_tools_and_refusals_are_visible_in_every_form() {
+        for (message, said) in [
+            (
+                r#"{"content":null,"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"clock","arguments":""}}]}"#,
+                "clock",
+            ),
+            (
+                r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"zone\""}}]}"#,
+                "{\"zone\"",
+            ),
+            (
+                r#"{"content":"","tool_calls":[{"function":{"name":"a","arguments":{"b":1}}},{"function":{"name":"c"}}]}"#,
+                "a{\"b\":1}c",
+            ),
+            (
+                r#"{"tool_calls":[{"type":"custom","custom":{"name":"sh","input":"ls"}}]}"#,
+                "shls",
+            ),
+            (
+                r#"{"function_call":{"name":"clock","arguments":"{}"}}"#,
+                "clock{}",
+            ),
+            (r#"{"content":null,"refusal":"No."}"#, "No."),
+        ] {
+            let data = format!(r#"{{"choices":[{{"delta":{message}}}]}}"#);
+            read(true, &data, |delta| {
+                assert_eq!(delta.visible.as_deref(), Some(said), "{data}")
+            });
+        }
+        read(
+            true,
+            r#"{"choices":[{"delta":{"tool_calls":[]}}]}"#,
+            |delta| {
+                assert_eq!(delta.visible, None);
+            },
+        );
     }
 
     #[test]

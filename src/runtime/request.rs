@@ -2,14 +2,27 @@
 
 use super::{EncodeInput, EncodedRequest};
 use http::header::{ACCEPT, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+
+/// What must not stand as it is in one segment of a path; a colon may begin a method there.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A name in the form that one segment of a path, or a value of a query, can hold.
+pub(super) fn segment(name: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(name, SEGMENT)
+}
 
 /// Writes such a request as [`encoded`] does. The
 /// scenario's own fields go over `body`; where the dialect keeps options in an object of their own,
 /// the scenario's join ours there.
 pub(super) fn request(
-    path: &'static str,
+    path: impl Into<Cow<'static, str>>,
     input: EncodeInput<'_>,
     mut body: Map<String, Value>,
     options: Option<(&str, Map<String, Value>)>,

@@ -77,13 +77,14 @@ pub(super) const LLAMACPP: RuntimeSpec = RuntimeSpec {
     )
 };
 
-pub(super) const LLAMAEDGE: RuntimeSpec = RuntimeSpec {
-    owners: &["Not specified"],
+/// It answers vLLM's question as well: the owner of its models tells it apart.
+pub(super) const TENSORRT_LLM: RuntimeSpec = RuntimeSpec {
+    owners: &["tensorrt_llm"],
     ..RuntimeSpec::new(
-        "llamaedge",
-        "LlamaEdge (WASM), by its OpenAI-compatible API",
+        "tensorrt-llm",
+        "TensorRT-LLM's OpenAI-compatible server (trtllm-serve)",
         &OpenAi,
-        "http://127.0.0.1:8080",
+        "http://127.0.0.1:8000",
     )
 };
 

@@ -44,6 +44,17 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(data: &'a [u8]) -> serde_json::Resul
     }
 }
 
+/// One text after another, without a copy where there is only one.
+pub(super) fn joined<'a>(
+    one: Option<Cow<'a, str>>,
+    next: Option<Cow<'a, str>>,
+) -> Option<Cow<'a, str>> {
+    match (one, next) {
+        (Some(one), Some(next)) => Some(one + next),
+        (one, next) => one.or(next),
+    }
+}
+
 /// The text of an `error` member, which peers write as a string or as an object with a message.
 pub(super) fn error_text(error: &Value) -> String {
     let text = match error {

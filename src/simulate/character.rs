@@ -24,6 +24,10 @@ pub enum RuntimeFlavor {
     Tgi,
     /// SGLang: `/generate`, `/get_server_info`, `/health` and the OpenAI endpoints.
     Sglang,
+    /// TensorRT-LLM's `trtllm-serve`: `/version`, `/health` and the OpenAI endpoints.
+    TensorRtLlm,
+    /// LlamaEdge: `/v1/info` and the OpenAI endpoints, whose streams end without a reason.
+    LlamaEdge,
     /// Everything at once, with chunks as vLLM writes them. No real runtime is like this.
     #[default]
     All,
@@ -37,15 +41,17 @@ impl RuntimeFlavor {
         (Self::Ollama, "ollama"),
         (Self::Tgi, "tgi"),
         (Self::Sglang, "sglang"),
+        (Self::TensorRtLlm, "tensorrt-llm"),
+        (Self::LlamaEdge, "llamaedge"),
         (Self::All, "all"),
     ];
 
     /// The `Server` response header: what the real one sends, if anything, then `sonde-simulate`.
     pub fn server_header(self) -> &'static str {
         match self {
-            Self::Vllm | Self::Sglang => "uvicorn sonde-simulate",
+            Self::Vllm | Self::Sglang | Self::TensorRtLlm => "uvicorn sonde-simulate",
             Self::LlamaCpp => "llama.cpp sonde-simulate",
-            Self::Ollama | Self::Tgi | Self::All => "sonde-simulate",
+            Self::Ollama | Self::Tgi | Self::LlamaEdge | Self::All => "sonde-simulate",
         }
     }
 }
@@ -59,7 +65,9 @@ impl fmt::Display for RuntimeFlavor {
 
 /// No [`RuntimeFlavor`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang or all")]
+#[error(
+    "unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang, tensorrt-llm, llamaedge or all"
+)]
 pub struct FlavorError(String);
 
 impl FromStr for RuntimeFlavor {

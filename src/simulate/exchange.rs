@@ -29,7 +29,8 @@ use super::server::Shared;
 use super::stream::{Arrival, Wire};
 use super::timing_headers::Times;
 use super::vocabulary::Prompt;
-use super::{anthropic, gemini, inventory, log_lines, metrics, native, ollama, openai};
+use super::{anthropic, azure, gemini, inventory, log_lines, metrics};
+use super::{native, ollama, openai, responses};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -132,6 +133,8 @@ impl Exchange {
             Endpoint::Anthropic => self.read_anthropic(body),
             Endpoint::Gemini(kind) => self.read_gemini(kind, body),
             Endpoint::Native(kind) => self.read_native(kind, body),
+            Endpoint::Responses => self.read_responses(body),
+            Endpoint::Azure(kind) => self.read_azure(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -147,6 +150,7 @@ impl Exchange {
         let given = match (surface, self.flavor()) {
             (Surface::Anthropic, RuntimeFlavor::All) => self.header("x-api-key"),
             (Surface::Gemini, _) => self.header("x-goog-api-key"),
+            (Surface::Azure, _) => self.header("api-key"),
             _ => {
                 let given = self.header(AUTHORIZATION.as_str());
                 given.and_then(|given| given.strip_prefix("Bearer "))
@@ -275,6 +279,7 @@ impl Exchange {
             Endpoint::VllmVersion => json(&inventory::vllm_version()),
             Endpoint::TgiInfo => json(&inventory::tgi_info(engine)),
             Endpoint::SglangServerInfo => json(&inventory::sglang_server_info(engine)),
+            Endpoint::LlamaEdgeInfo => json(&inventory::llamaedge_info()),
             Endpoint::LlamaCppProps => json(&inventory::llamacpp_props(engine)),
             Endpoint::OllamaVersion => json(&inventory::ollama_version()),
             Endpoint::OllamaTags => json(&inventory::ollama_tags(engine)),
@@ -293,7 +298,9 @@ impl Exchange {
             | Endpoint::Ollama(_)
             | Endpoint::Anthropic
             | Endpoint::Gemini(_)
-            | Endpoint::Native(_) => plain(StatusCode::OK, ""),
+            | Endpoint::Native(_)
+            | Endpoint::Responses
+            | Endpoint::Azure(_) => plain(StatusCode::OK, ""),
         })
     }
 
@@ -356,8 +363,14 @@ impl Exchange {
     }
 
     fn refuse(&self, refusal: &Refusal, surface: Surface) -> Response<AnswerBody> {
-        let body = refusal.body(surface, self.flavor());
-        let mut response = with_status(refusal.status, json(&body));
+        let Refusal {
+            status, message, ..
+        } = refusal;
+        let answer = match self.flavor() {
+            RuntimeFlavor::LlamaEdge => text(*status, "text/plain", format!("{status}: {message}")),
+            flavor => json(&refusal.body(surface, flavor)),
+        };
+        let mut response = with_status(*status, answer);
         if let Some(retry_after) = refusal.retry_after {
             let seconds = HeaderValue::from(retry_after.as_secs());
             response.headers_mut().insert(RETRY_AFTER, seconds);

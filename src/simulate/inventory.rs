@@ -18,6 +18,7 @@ const VLLM_VERSION: &str = "0.11.0+sonde-simulate";
 const LLAMACPP_BUILD: &str = "b0-sonde-simulate";
 const TGI_VERSION: &str = "3.3.6-sonde-simulate";
 const SGLANG_VERSION: &str = "0.5.3+sonde-simulate";
+const LLAMAEDGE_VERSION: &str = "0.25.1-sonde-simulate";
 const OLLAMA_VERSION: &str = "0.17.4-sonde-simulate";
 
 /// Bytes that a model claims to have.
@@ -32,9 +33,15 @@ pub(super) fn openai_models(engine: &Engine) -> Value {
         } else {
             model.name.clone()
         };
-        let mut entry = json!({"id": id, "object": "model", "created": 0, "owned_by": OWNER});
+        // By these two their servers are known.
+        let owner = match character.flavor {
+            RuntimeFlavor::TensorRtLlm => "tensorrt_llm",
+            RuntimeFlavor::LlamaEdge => "Not specified",
+            _ => OWNER,
+        };
+        let mut entry = json!({"id": id, "object": "model", "created": 0, "owned_by": owner});
         let details = match character.flavor {
-            RuntimeFlavor::Ollama => None,
+            RuntimeFlavor::Ollama | RuntimeFlavor::TensorRtLlm | RuntimeFlavor::LlamaEdge => None,
             RuntimeFlavor::LlamaCpp => {
                 Some(("meta", json!({"n_ctx_train": character.context_tokens})))
             }
@@ -51,6 +58,12 @@ pub(super) fn openai_models(engine: &Engine) -> Value {
 /// vLLM's `/version`.
 pub(super) fn vllm_version() -> Value {
     json!({ "version": VLLM_VERSION })
+}
+
+/// LlamaEdge's `/v1/info`.
+pub(super) fn llamaedge_info() -> Value {
+    let server = json!({"type": "llama", "version": LLAMAEDGE_VERSION, "port": "8080"});
+    json!({"api_server": server, "extras": {}})
 }
 
 /// TGI's `/info`.

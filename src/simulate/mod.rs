@@ -12,6 +12,7 @@
 mod anchor;
 mod anthropic;
 mod arrival;
+mod azure;
 mod body;
 mod character;
 mod distribution;
@@ -32,6 +33,7 @@ mod prefix_cache;
 mod refusal;
 mod reply;
 mod residence;
+mod responses;
 mod route;
 mod script;
 mod server;

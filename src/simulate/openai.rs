@@ -187,6 +187,14 @@ impl OpenAi {
         matches!(self.flavor, RuntimeFlavor::Vllm | RuntimeFlavor::All)
     }
 
+    /// Whether it counts nothing but the prompt and the answer, and begins without a chunk for the role.
+    fn is_terse(&self) -> bool {
+        matches!(
+            self.flavor,
+            RuntimeFlavor::Ollama | RuntimeFlavor::LlamaEdge
+        )
+    }
+
     fn fingerprint(&self) -> Option<&'static str> {
         match self.flavor {
             RuntimeFlavor::LlamaCpp => Some("b0-simulate"),
@@ -210,8 +218,9 @@ impl OpenAi {
     }
 
     fn delta<'a>(&self, text: &'a str, reasoning: bool) -> Delta<'a> {
-        // Ollama repeats the role in every chunk and has its own name for reasoning.
+        // Ollama repeats the role in every chunk, as LlamaEdge does, and has its own name for reasoning.
         let ollama = self.flavor == RuntimeFlavor::Ollama;
+        let repeats = ollama || self.flavor == RuntimeFlavor::LlamaEdge;
         let hidden = reasoning.then_some(text);
         let visible = if reasoning && ollama {
             Some("")
@@ -219,7 +228,7 @@ impl OpenAi {
             (!reasoning).then_some(text)
         };
         Delta {
-            role: ollama.then_some("assistant"),
+            role: repeats.then_some("assistant"),
             content: visible.map(Some),
             reasoning_content: hidden.filter(|_| !ollama),
             reasoning: hidden.filter(|_| ollama),
@@ -260,10 +269,7 @@ impl OpenAi {
             "total_tokens": answer.prompt_tokens.saturating_add(sent),
             "completion_tokens": sent,
         });
-        if let Some(usage) = usage
-            .as_object_mut()
-            .filter(|_| self.flavor != RuntimeFlavor::Ollama)
-        {
+        if let Some(usage) = usage.as_object_mut().filter(|_| !self.is_terse()) {
             let details = json!({"cached_tokens": answer.cached_tokens});
             usage.insert("prompt_tokens_details".to_owned(), details);
             let reasoning = answer.reasoning_tokens().min(sent);
@@ -334,7 +340,7 @@ impl Dialect for OpenAi {
 
     fn opening(&self, answer: &Generation) -> Option<Bytes> {
         let content = match self.flavor {
-            RuntimeFlavor::Ollama => return None,
+            RuntimeFlavor::Ollama | RuntimeFlavor::LlamaEdge => return None,
             RuntimeFlavor::LlamaCpp => None,
             _ => Some(""),
         };
@@ -365,7 +371,11 @@ impl Dialect for OpenAi {
         // llama.cpp puts its timing into whichever chunk is the last.
         let timings = (self.flavor == RuntimeFlavor::LlamaCpp).then(|| timings(answer));
         let mut frames = Vec::with_capacity(3);
-        if answer.finish.is_some() && !self.finishes_with_last_token(answer) {
+        // LlamaEdge's streams have a reason only where the context ended them.
+        let told = answer
+            .finish
+            .filter(|_| self.flavor != RuntimeFlavor::LlamaEdge);
+        if told.is_some() && !self.finishes_with_last_token(answer) {
             let mut choice = self.choice("", false, answer.finish);
             if self.flavor == RuntimeFlavor::LlamaCpp && self.endpoint == Endpoint::Chat {
                 choice.delta = Some(Delta::default());

@@ -15,6 +15,7 @@ pub(super) enum Surface {
     Ollama,
     Anthropic,
     Gemini,
+    Azure,
     Tgi,
     LlamaCpp,
     Sglang,
@@ -56,6 +57,9 @@ impl Refusal {
         let message = match (surface, flavor) {
             (Surface::Anthropic, _) => format!("model: {model}"),
             (Surface::Gemini, _) => format!("models/{model} is not found for API version v1beta"),
+            (Surface::Azure, _) => {
+                "The API deployment for this resource does not exist.".to_owned()
+            }
             (Surface::Ollama, _) | (_, RuntimeFlavor::Ollama) => {
                 format!("model '{model}' not found")
             }
@@ -95,6 +99,14 @@ impl Refusal {
             (Surface::Gemini, _) => {
                 let status = google_status(code);
                 json!({"error": {"code": code, "message": message, "status": status}})
+            }
+            (Surface::Azure, _) => {
+                let code = match code {
+                    400 => "BadRequest".to_owned(),
+                    404 => "DeploymentNotFound".to_owned(),
+                    other => other.to_string(),
+                };
+                json!({"error": {"code": code, "message": message}})
             }
             (Surface::Sglang, _) => json!({"error": {"message": message}}),
             (Surface::Tgi, _) => {

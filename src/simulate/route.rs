@@ -2,9 +2,11 @@
 
 use http::Method;
 
-use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
+use super::character::RuntimeFlavor::{
+    self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, TensorRtLlm, Tgi, Vllm,
+};
 use super::refusal::Surface;
-use super::{gemini, native, ollama, openai};
+use super::{azure, gemini, native, ollama, openai};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +16,15 @@ pub(super) enum Endpoint {
     Anthropic,
     Gemini(gemini::Endpoint),
     Native(native::Endpoint),
+    Responses,
+    Azure(openai::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
     LlamaCppProps,
     TgiInfo,
     SglangServerInfo,
+    LlamaEdgeInfo,
     Metrics,
     OllamaRoot,
     OllamaVersion,
@@ -38,6 +43,7 @@ impl Endpoint {
             Self::Anthropic => Surface::Anthropic,
             Self::Gemini(_) => Surface::Gemini,
             Self::Native(kind) => kind.surface(),
+            Self::Azure(_) => Surface::Azure,
             _ => Surface::OpenAi,
         }
     }
@@ -52,6 +58,8 @@ impl Endpoint {
                 | Self::Gemini(_)
                 | Self::Ollama(_)
                 | Self::Native(_)
+                | Self::Responses
+                | Self::Azure(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -66,7 +74,16 @@ pub(super) enum Miss {
     WrongMethod,
 }
 
-const EVERY: &[RuntimeFlavor] = &[Vllm, LlamaCpp, Ollama, Tgi, Sglang, All];
+const EVERY: &[RuntimeFlavor] = &[
+    Vllm,
+    LlamaCpp,
+    Ollama,
+    Tgi,
+    Sglang,
+    TensorRtLlm,
+    LlamaEdge,
+    All,
+];
 
 /// Method, path, meaning and the flavors that have it.
 const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
@@ -84,14 +101,31 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
     ),
     // All three real ones offer it beside their own.
     (Method::POST, "/v1/messages", Endpoint::Anthropic, EVERY),
+    (
+        Method::POST,
+        "/v1/responses",
+        Endpoint::Responses,
+        &[Vllm, LlamaCpp, Ollama, Sglang, TensorRtLlm, All],
+    ),
     (Method::GET, "/v1/models", Endpoint::OpenAiModels, EVERY),
     (
         Method::GET,
         "/health",
         Endpoint::Health,
-        &[Vllm, LlamaCpp, Tgi, Sglang, All],
+        &[Vllm, LlamaCpp, Tgi, Sglang, TensorRtLlm, All],
     ),
-    (Method::GET, "/version", Endpoint::VllmVersion, &[Vllm, All]),
+    (
+        Method::GET,
+        "/version",
+        Endpoint::VllmVersion,
+        &[Vllm, TensorRtLlm, All],
+    ),
+    (
+        Method::GET,
+        "/v1/info",
+        Endpoint::LlamaEdgeInfo,
+        &[LlamaEdge, All],
+    ),
     (
         Method::GET,
         "/props",
@@ -181,6 +215,12 @@ pub(super) fn resolve(
         method
     };
     // The only paths that hold a name.
+    if let (All, Some((endpoint, _))) = (flavor, azure::endpoint(path)) {
+        return match *method {
+            Method::POST => Ok(Endpoint::Azure(endpoint)),
+            _ => Err(Miss::WrongMethod),
+        };
+    }
     if let (All, Some((endpoint, _))) = (flavor, gemini::Endpoint::of(path)) {
         return match *method {
             Method::POST => Ok(Endpoint::Gemini(endpoint)),

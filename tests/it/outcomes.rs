@@ -6,11 +6,11 @@ use sonde::probe::{
     Assertion, ConnectionState, Limits, Observation, Outcome, Prober, RunContext, Timeouts,
 };
 use sonde::runtime::Operation;
-use sonde::simulate::{Character, Distribution, Fault, FaultTuning};
+use sonde::simulate::{Character, Distribution, Fault, FaultTuning, RuntimeFlavor};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const DIALECTS: [&str; 7] = [
+const DIALECTS: [&str; 9] = [
     "openai",
     "ollama",
     "anthropic",
@@ -18,6 +18,8 @@ const DIALECTS: [&str; 7] = [
     "tgi-generate",
     "llamacpp-completion",
     "sglang-generate",
+    "openai-responses",
+    "azure-openai",
 ];
 
 /// One run whose request asks the simulator for a fault.
@@ -80,7 +82,9 @@ async fn every_fault_has_its_own_outcome() {
     for runtime in DIALECTS {
         for operation in [Operation::Chat, Operation::Completion] {
             // These have one operation only.
-            if operation == Operation::Completion && matches!(runtime, "anthropic" | "gemini") {
+            if operation == Operation::Completion
+                && matches!(runtime, "anthropic" | "gemini" | "openai-responses")
+            {
                 continue;
             }
             for (fault, name) in Fault::ALL {
@@ -93,8 +97,8 @@ async fn every_fault_has_its_own_outcome() {
                 }
                 // Text-only dialects have no place for hidden reasoning; OpenAI's completions are one.
                 let text_only = match runtime {
-                    "openai" => operation == Operation::Completion,
-                    "ollama" | "anthropic" | "gemini" => false,
+                    "openai" | "azure-openai" => operation == Operation::Completion,
+                    "ollama" | "anthropic" | "gemini" | "openai-responses" => false,
                     _ => true,
                 };
                 if *fault == Fault::ReasoningOnly && text_only {
@@ -144,6 +148,30 @@ async fn a_good_run_has_every_figure() {
             .unwrap();
         assert_eq!(log.token_times.len(), 12);
     }
+}
+
+#[tokio::test]
+async fn a_stream_needs_a_reason_unless_its_server_gives_none() {
+    let flavor = RuntimeFlavor::LlamaEdge;
+    let server = simulate(Character { flavor, ..quick() }).await;
+    for (runtime, wanted) in [
+        ("llamaedge", Outcome::Success),
+        ("openai", Outcome::Truncated),
+    ] {
+        let observation = run(&probe(target(runtime, &server.url()), scenario())).await;
+        assert_eq!(observation.outcome, wanted, "{:?}", observation.failure);
+    }
+}
+
+#[tokio::test]
+async fn azures_older_routes_are_asked_for_by_their_date() {
+    let server = simulate(quick()).await;
+    let mut scenario = scenario();
+    let body = &mut scenario.generation.extra_body;
+    body.insert("api-version".to_owned(), "2024-10-21".into());
+    let observation = run(&probe(target("azure-openai", &server.url()), scenario)).await;
+    let failure = observation.failure;
+    assert_eq!(observation.outcome, Outcome::Success, "{failure:?}");
 }
 
 #[tokio::test]

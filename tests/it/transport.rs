@@ -272,7 +272,7 @@ async fn a_bearer_file_is_read_anew_for_every_run() {
     };
     let server = simulate(guarded).await;
     // The fake takes each of them from the header of its API only.
-    for runtime in ["openai", "anthropic", "gemini"] {
+    for runtime in ["openai", "anthropic", "gemini", "azure-openai"] {
         let path = std::env::temp_dir().join(format!("sonde-{}-{runtime}", std::process::id()));
         let mut settings = target(runtime, &server.url());
         settings.endpoint.auth = Auth::Bearer(SecretSource::File(path.clone()));
@@ -295,6 +295,8 @@ async fn a_runtime_is_found_by_asking() {
         (RuntimeFlavor::Ollama, "ollama"),
         (RuntimeFlavor::Tgi, "tgi"),
         (RuntimeFlavor::Sglang, "sglang"),
+        (RuntimeFlavor::TensorRtLlm, "tensorrt-llm"),
+        (RuntimeFlavor::LlamaEdge, "llamaedge"),
     ] {
         let server = simulate(Character { flavor, ..quick() }).await;
         let endpoint = Endpoint::parse(&server.url()).unwrap();

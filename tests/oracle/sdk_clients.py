@@ -5,8 +5,8 @@ usage: sdk_clients.py http://127.0.0.1:PORT MODEL
 
 Needs `pip install openai ollama anthropic google-genai huggingface-hub`. Prints one line per check and
 `N passed, N failed`; the exit code is 1 if any check failed. The Ollama checks run only where
-`/api/version` answers, Google's only where its path does, and those of TGI's own dialect, which Hugging Face's
-client speaks, only where `/info` does.
+`/api/version` answers, those of Azure, of the Responses API and of Google only where their paths do, and
+those of TGI's own dialect, which Hugging Face's client speaks, only where `/info` does.
 """
 
 import sys
@@ -172,6 +172,137 @@ def openai_checks(checks, url, model):
     checks.run("openai: a refused request is APIConnectionError", refused)
     for fault in ("split_frames", "keepalive", "buffered", "burst", "oversized_line"):
         checks.run(f"openai: reads through {fault}", lambda fault=fault: odd_but_good(fault))
+
+
+def azure_checks(checks, url, model):
+    def client(fault="ok", **more):
+        return openai.AzureOpenAI(
+            azure_endpoint=url,
+            api_version="2024-10-21",
+            max_retries=0,
+            timeout=30,
+            default_headers={FAULT: fault},
+            **{"api_key": "unused", **more},
+        ).chat.completions
+
+    def newest():
+        base = f"{url}/openai/v1"
+        made = openai.OpenAI(base_url=base, api_key="unused", max_retries=0, timeout=30)
+        return made.chat.completions
+
+    def ask(**more):
+        return {"model": model, "messages": MESSAGES, "max_completion_tokens": 8, **more}
+
+    def require_stream(chunks):
+        require(not chunks[0].choices and chunks[0].prompt_filter_results, "no filter results")
+        texts = [c.choices[0].delta.content for c in chunks if c.choices]
+        finishes = [c.choices[0].finish_reason for c in chunks if c.choices]
+        require(any(texts), "no text")
+        require(finishes[-1] == "length", f"finish {finishes[-1]}")
+
+    def stream():
+        require_stream(list(client().create(**ask(stream=True))))
+
+    def stream_of_the_newest():
+        require_stream(list(newest().create(**ask(stream=True))))
+
+    def whole():
+        answer = client().create(**ask())
+        require(answer.usage.completion_tokens == 8, f"usage {answer.usage}")
+
+    def unknown_model():
+        wanted = ask(model=UNKNOWN_MODEL)
+        error = require_raises(openai.NotFoundError, lambda: client().create(**wanted))
+        require(error.code == "DeploymentNotFound", f"code {error.code}")
+
+    def rate_limit():
+        error = require_raises(openai.RateLimitError, lambda: client("429").create(**ask()))
+        require(error.response.headers.get("retry-after") is not None, "no Retry-After")
+
+    checks.run("azure: streams a chat after the filter's word", stream)
+    checks.run("azure: streams a chat by the newest path", stream_of_the_newest)
+    checks.run("azure: chat as a whole", whole)
+    checks.run("azure: unknown deployment is NotFoundError", unknown_model)
+    checks.run("azure: 429 is RateLimitError with Retry-After", rate_limit)
+
+
+def responses_checks(checks, url, model):
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=30)
+    responses = client.responses
+
+    def ask(fault="ok", **more):
+        wanted = {
+            "model": model,
+            "input": "Say hello.",
+            "instructions": "Be brief.",
+            "max_output_tokens": 8,
+            "extra_headers": {FAULT: fault},
+        }
+        return wanted | more
+
+    def require_end(answer):
+        require(answer.status == "incomplete", f"status {answer.status}")
+        require(answer.incomplete_details.reason == "max_output_tokens", f"{answer}")
+        require(answer.usage.output_tokens == 8, f"usage {answer.usage}")
+        require(answer.usage.input_tokens > 0, f"usage {answer.usage}")
+        kinds = [item.type for item in answer.output]
+        require(kinds in (["message"], ["reasoning", "message"]), f"items {kinds}")
+        thought = answer.usage.output_tokens_details.reasoning_tokens
+        require((thought > 0) == (len(kinds) == 2), f"usage {answer.usage}")
+
+    # The client puts the items together itself, and complains of events out of order.
+    def stream():
+        with responses.stream(**ask()) as events:
+            texts = [event.delta for event in events if event.type == "response.output_text.delta"]
+            answer = events.get_final_response()
+        require_end(answer)
+        require("".join(texts) == answer.output_text, f"{texts} are not {answer.output_text}")
+
+    def raw_stream():
+        events = list(responses.create(**ask(stream=True)))
+        kinds = [event.type for event in events]
+        require(kinds[0] == "response.created" and kinds[-1] == "response.incomplete", f"{kinds}")
+        numbers = [event.sequence_number for event in events]
+        require(numbers == list(range(len(numbers))), f"numbers {numbers}")
+        for part in ("output_item", "content_part"):
+            begun, ended = f"response.{part}.added", f"response.{part}.done"
+            require(kinds.count(begun) == kinds.count(ended) > 0, f"{kinds}")
+
+    def whole():
+        require_end(responses.create(**ask()))
+
+    def without_reasoning():
+        answer = responses.create(**ask(reasoning={"effort": "none"}))
+        require([item.type for item in answer.output] == ["message"], f"{answer.output}")
+
+    def messages():
+        require_end(responses.create(**ask(input=MESSAGES)))
+
+    def failure():
+        events = list(responses.create(**ask("in_band_error", stream=True)))
+        require(events[-1].type == "response.failed", f"{events[-1]}")
+        require("simulated" in events[-1].response.error.message, f"{events[-1]}")
+
+    def raises(expected, fault="ok", **more):
+        return lambda: require_raises(expected, lambda: responses.create(**ask(fault, **more)))
+
+    def odd_but_good(fault):
+        with responses.stream(**ask(fault)) as events:
+            events.until_done()
+            require(events.get_final_response().output_text, "no text")
+
+    checks.run("responses: streams an answer", stream)
+    checks.run("responses: the events of a stream are in order", raw_stream)
+    checks.run("responses: answer as a whole", whole)
+    checks.run("responses: reasoning can be switched off", without_reasoning)
+    checks.run("responses: takes messages", messages)
+    checks.run("responses: a failure ends the stream", failure)
+    limited = raises(openai.RateLimitError, "429")
+    unknown = raises(openai.NotFoundError, model=UNKNOWN_MODEL)
+    checks.run("responses: 429 is RateLimitError", limited)
+    checks.run("responses: unknown model is NotFoundError", unknown)
+    for fault in ("split_frames", "keepalive", "burst", "buffered"):
+        checks.run(f"responses: reads through {fault}", lambda fault=fault: odd_but_good(fault))
 
 
 def ollama_checks(checks, url, model):
@@ -430,10 +561,10 @@ def gemini_checks(checks, url, model):
         checks.run(f"gemini: reads through {fault}", lambda fault=fault: odd_but_good(fault))
 
 
-def has_gemini(url):
+def takes_posts(url, path):
     """405 means that the path is there, for POST."""
     try:
-        with urllib.request.urlopen(f"{url}/v1beta/models/m:generateContent", timeout=10):
+        with urllib.request.urlopen(f"{url}{path}", timeout=10):
             return True
     except urllib.error.HTTPError as error:
         return error.code == 405
@@ -516,7 +647,11 @@ def main():
     if answers(url, "/api/version"):
         ollama_checks(checks, url, model)
     anthropic_checks(checks, url, model)
-    if has_gemini(url):
+    if takes_posts(url, "/openai/v1/chat/completions"):
+        azure_checks(checks, url, model)
+    if takes_posts(url, "/v1/responses"):
+        responses_checks(checks, url, model)
+    if takes_posts(url, "/v1beta/models/m:generateContent"):
         gemini_checks(checks, url, model)
     if answers(url, "/info"):
         tgi_checks(checks, url)

@@ -94,7 +94,7 @@ pub(super) const DIALECTS: &[Dialect] = &[
         page: Page::Exposition(TRITON),
     },
     Dialect {
-        runtime: "trtllm",
+        runtime: "tensorrt-llm",
         // `/metrics` there is JSON, of single iterations.
         path: "/prometheus/metrics",
         port: None,
@@ -112,7 +112,8 @@ pub(super) const DIALECTS: &[Dialect] = &[
 pub(super) fn of(runtime: &str) -> Option<&'static Dialect> {
     // `tgi-generate` is TGI's server by another of its routes.
     let server = runtime.split('-').next().unwrap_or(runtime);
-    DIALECTS.iter().find(|dialect| dialect.runtime == server)
+    let of = |name: &str| DIALECTS.iter().find(|dialect| dialect.runtime == name);
+    of(runtime).or_else(|| of(server))
 }
 
 const VLLM: NameMap = NameMap {

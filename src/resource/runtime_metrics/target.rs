@@ -181,6 +181,8 @@ pub(super) mod tests {
         assert_eq!(place("vllm").unwrap(), "http://h:8000/team/metrics");
         assert_eq!(place("ollama").unwrap(), "http://h:8000/team/api/ps");
         assert_eq!(place("triton").unwrap(), "http://h:8002/metrics");
+        let serve = place("tensorrt-llm").unwrap();
+        assert_eq!(serve, "http://h:8000/team/prometheus/metrics");
         for by_another_route in ["tgi-generate", "llamacpp-completion", "sglang-generate"] {
             assert_eq!(place(by_another_route), place("vllm"));
         }

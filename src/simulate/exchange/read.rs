@@ -27,6 +27,46 @@ impl Exchange {
         })
     }
 
+    pub(super) fn read_azure(
+        &self,
+        kind: openai::Endpoint,
+        body: &[u8],
+    ) -> Result<Generate, Refusal> {
+        let request = openai::Request::parse(body)?;
+        let (path, query) = (self.parts.uri.path(), self.parts.uri.query());
+        let named = azure::endpoint(path).and_then(|(_, name)| name);
+        let is_dated = query.is_some_and(|query| query.contains("api-version="));
+        if named.is_some() && !is_dated {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "Resource not found"));
+        }
+        let named = named.or_else(|| request.model.clone()).unwrap_or_default();
+        let template = self.shared.engine.character.template_tokens;
+        let prompt = request.prompt(kind, template)?;
+        Ok(Generate {
+            endpoint: Endpoint::Azure(kind),
+            model: self.find_model(&named, Surface::Azure)?,
+            prompt: self.fitting(prompt)?,
+            wanted: request.wanted()?,
+            keep_alive: None,
+            stream: request.stream,
+            dialect: Box::new(azure::Azure(request.dialect(kind, self.flavor()))),
+        })
+    }
+
+    pub(super) fn read_responses(&self, body: &[u8]) -> Result<Generate, Refusal> {
+        let request = responses::Request::parse(body)?;
+        let prompt = request.prompt(self.shared.engine.character.template_tokens);
+        Ok(Generate {
+            endpoint: Endpoint::Responses,
+            model: self.find_model(&request.model, Surface::OpenAi)?,
+            prompt: self.fitting(prompt)?,
+            wanted: request.wanted(),
+            keep_alive: None,
+            stream: request.stream,
+            dialect: Box::<responses::Responses>::default(),
+        })
+    }
+
     pub(super) fn read_ollama(
         &self,
         kind: ollama::Endpoint,

@@ -221,6 +221,8 @@ async fn each_flavor_describes_itself() {
         (RuntimeFlavor::Ollama, "/v1/models", "sim-model:latest"),
         (RuntimeFlavor::Vllm, "/v1/models", "max_model_len"),
         (RuntimeFlavor::Tgi, "/info", "model_id"),
+        (RuntimeFlavor::TensorRtLlm, "/v1/models", "tensorrt_llm"),
+        (RuntimeFlavor::LlamaEdge, "/v1/info", "api_server"),
         (
             RuntimeFlavor::Sglang,
             "/get_server_info",
