@@ -31,6 +31,14 @@ const fn captured(
 }
 
 const STREAMS: &[Captured] = &[
+    captured("wllama-chat.sse", "llamaedge", (54, 64, None), 64),
+    captured(
+        "llama-server-responses.sse",
+        "openai-responses",
+        (54, 64, Some(53)),
+        64,
+    ),
+    captured("aimock-openai-tool.sse", "openai", (11, 9, None), 4),
     captured("llama-server-chat.sse", "llamacpp", (54, 64, Some(0)), 64),
     captured(
         "llama-server-chat-stop.sse",
@@ -141,6 +149,11 @@ fn a_stream_is_read_the_same_however_it_is_cut_and_never_good_before_its_end() {
 #[test]
 fn a_call_of_a_tool_is_the_answer() {
     for (name, runtime, words) in [
+        (
+            "aimock-openai-tool.sse",
+            "openai",
+            r#"set_open{"open":true}"#,
+        ),
         (
             "aimock-anthropic-tool.sse",
             "anthropic",

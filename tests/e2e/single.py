@@ -16,7 +16,7 @@ TOKENS = 16
 TOO_LONG = 5000
 # aimock paces every frame. Before the first token come so many: a role, the starts of the message and of its block.
 EMPTY_FRAMES = {"openai": 1, "anthropic": 2, "gemini": 0}
-# From the first of ten frames of reasoning to what is visible: with the role, or the block's signature, end and next start.
+# From the first of ten frames of reasoning to what is visible: with the role, or a signature, an end and a start.
 REASONING_FRAMES = {"openai": 11, "anthropic": 13, "gemini": 10}
 FIRST_TOKEN_SLACK = 0.04
 PACE_TOLERANCE = 0.05
@@ -42,7 +42,8 @@ class Sonde:
         command += ["--model", model or target.server.model, *map(str, options)]
         probed = subprocess.run(command, capture_output=True, text=True)
         if not probed.stdout:
-            return {"outcome": f"exit status {probed.returncode}, {probed.stderr.strip()}", "failure": None, "tokens": None}
+            outcome = f"exit status {probed.returncode}, {probed.stderr.strip()}"
+            return {"outcome": outcome, "failure": None, "tokens": None}
         return json.loads(probed.stdout, object_hook=in_seconds)
 
 
@@ -163,7 +164,8 @@ def check_failures(report, sonde, target):
         check_outcome(report, f"a prompt too long for {target.name}", run, *PROMPT_TOO_LONG[server])
     if server == "aimock":
         for model, expected in INJECTED.items():
-            check_outcome(report, f"the failure `{model}` of {target.name}", sonde.probe(target, model=model), *expected)
+            run = sonde.probe(target, model=model)
+            check_outcome(report, f"the failure `{model}` of {target.name}", run, *expected)
 
 
 # --- What a server was told to do -------------------------------------------------------------------------------------

@@ -22,7 +22,10 @@ COLD = {"workload": {"kind": "synthetic", "input_tokens": 32}, "cache": "cold", 
 SCENARIOS = {
     "chat": Scenario(interval=10, output_tokens=200, settings=WARM),
     "cold-connection": Scenario(
-        interval=30, output_tokens=200, settings=COLD, phases=frozenset({"schedule", "connect", "send", "wait", "stream"})
+        interval=30,
+        output_tokens=200,
+        settings=COLD,
+        phases=frozenset({"schedule", "connect", "send", "wait", "stream"}),
     ),
     # For the servers that share the machine with those two.
     "short": Scenario(interval=20, output_tokens=64, settings=WARM),

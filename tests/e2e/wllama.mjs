@@ -1,4 +1,4 @@
-// A WebAssembly runtime to measure: wllama, which is llama.cpp compiled to WebAssembly, behind the HTTP API of LlamaEdge.
+// A WebAssembly runtime to measure: wllama, llama.cpp compiled to WebAssembly, behind the HTTP API of LlamaEdge.
 //
 //     node wllama.mjs --port PORT --model FILE.gguf --packages NODE_MODULES
 //
@@ -102,7 +102,8 @@ let turn = Promise.resolve();
 
 async function* answer(wllama, request) {
   const { messages, max_tokens, temperature, stop, seed } = request;
-  const wanted = { messages, max_tokens, temperature, stop, seed, stream: true, stream_options: { include_usage: true } };
+  const streamed = { stream: true, stream_options: { include_usage: true } };
+  const wanted = { messages, max_tokens, temperature, stop, seed, ...streamed };
   const given = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value != null));
   for await (const chunk of await wllama.createChatCompletion(given)) {
     if (chunk.timings) console.log(JSON.stringify(chunk.timings));
@@ -110,12 +111,17 @@ async function* answer(wllama, request) {
   }
 }
 
-const counts = ({ prompt_tokens, completion_tokens, total_tokens }) => ({ prompt_tokens, completion_tokens, total_tokens });
+const counts = ({ prompt_tokens, completion_tokens, total_tokens }) => ({
+  prompt_tokens,
+  completion_tokens,
+  total_tokens,
+});
 
 async function stream(response, chunks, withUsage) {
   const id = `chatcmpl-${++count}`;
   const send = (rest) => {
-    if (!response.headersSent) response.writeHead(200, { ...headers('text/event-stream'), 'Cache-Control': 'no-cache' });
+    const head = { ...headers('text/event-stream'), 'Cache-Control': 'no-cache' };
+    if (!response.headersSent) response.writeHead(200, head);
     response.write(`data: ${JSON.stringify({ ...shared(id, 'chat.completion.chunk'), ...rest })}\n\n`);
   };
   let usage;
@@ -178,7 +184,10 @@ function serve(wllama, request, response) {
   };
   switch (`${request.method} ${request.url}`) {
     case 'GET /v1/models':
-      return json({ object: 'list', data: [{ id: name, created: seconds(), object: 'model', owned_by: 'Not specified' }] });
+      return json({
+        object: 'list',
+        data: [{ id: name, created: seconds(), object: 'model', owned_by: 'Not specified' }],
+      });
     case 'GET /v1/info':
       return json({ api_server: { type: 'llama', version }, chat_model: { name, type: 'chat' } });
     case 'POST /v1/chat/completions':
