@@ -85,7 +85,8 @@ class Target:
 def daemon_configuration(targets, port):
     """In JSON, which is YAML."""
     scenarios = []
-    for name, scenario in SCENARIOS.items():
+    for name in dict.fromkeys(name for target in targets for name in target.kind.scenarios):
+        scenario = SCENARIOS[name]
         own = {"name": name, "schedule": f"@every {scenario.interval}s", "wake": True} | scenario.settings
         scenarios.append(own | {"workload": own["workload"] | {"output_tokens": scenario.output_tokens}})
     entries = []
