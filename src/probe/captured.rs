@@ -67,7 +67,7 @@ const STREAMS: &[Captured] = &[
     captured(
         "llama-server-anthropic-messages.sse",
         "anthropic",
-        (54, 64, None),
+        (54, 64, Some(2)),
         64,
     ),
     captured("aimock-openai-thinking.sse", "openai", (11, 20, None), 20),
