@@ -1,5 +1,7 @@
 //! Layer 3: one run of one probe, and its immutable record.
 
+#[cfg(test)]
+mod captured;
 mod conclusion;
 mod contamination;
 mod flight;
