@@ -179,6 +179,7 @@ mod tests {
             environment: &environment,
             layered: &layered,
             folder: None,
+            typed: &serde_json::Value::Null,
             findings,
         };
         let auth = check(&mut context);

@@ -8,7 +8,7 @@ use super::request::drop_nulls;
 use super::text::{Text, parse};
 use super::{
     EncodeInput, EncodedRequest, Generation, Interpreter, ModelProblem, Operation, Runtime,
-    RuntimeSpec, aws,
+    RuntimeSpec, aws, request,
 };
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;

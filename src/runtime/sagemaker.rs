@@ -5,6 +5,7 @@ use super::openai::OpenAi;
 use super::tgi::Tgi;
 use super::{
     EncodeInput, EncodedRequest, Generation, Interpreter, Operation, Runtime, RuntimeSpec, aws,
+    request,
 };
 use crate::measure::delta::Delta;
 use crate::wire::{Frame, FrameKind, Framing};

@@ -3,16 +3,14 @@
 //! it: `/v2/models/MODEL/generate_stream`, server-sent events, and `/generate`.
 
 use super::detect::{Question, text};
-use super::gemini::SEGMENT;
 use super::openai::whole;
-use super::request::{drop_nulls, encoded};
+use super::request::{drop_nulls, encoded, segment};
 use super::sglang::TextSoFar;
 use super::text::{OneOrMany, Text, error_message, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
 use crate::wire::Frame;
-use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -132,7 +130,7 @@ impl Runtime for Generate {
 /// no version is named. A model's name is that of a folder, so it has no slash.
 fn resource(model: &str) -> String {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let escaped = |name| utf8_percent_encode(name, SEGMENT);
+    let escaped = |name| segment(name);
     match model.rsplit_once('/') {
         Some((name, version)) if is_number(version) => {
             format!("{}/versions/{version}", escaped(name))

@@ -96,6 +96,7 @@ impl Request {
                 // A text-only answer has no hidden part.
                 no_reasoning: true,
                 only: None,
+                reads_only: false,
             },
             prompt,
             dialect: Triton { form },

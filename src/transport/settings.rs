@@ -198,6 +198,7 @@ impl Endpoint {
         }
         Ok(Self {
             tls: None,
+            http: HttpChoice::default(),
             host: "localhost".to_owned(),
             port: 80,
             socket: Some(PathBuf::from(path)),

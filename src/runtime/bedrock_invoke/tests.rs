@@ -21,7 +21,10 @@ fn body(model: &str, operation: Operation) -> Value {
         prompt: &prompt(),
         generation: &generation,
     });
-    let path = format!("/model/{}/invoke-with-response-stream", aws::segment(model));
+    let path = format!(
+        "/model/{}/invoke-with-response-stream",
+        request::segment(model)
+    );
     assert_eq!(request.path, path);
     serde_json::from_slice(&request.body).unwrap()
 }

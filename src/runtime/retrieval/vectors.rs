@@ -155,7 +155,9 @@ mod tests {
     fn read(text: &str) -> Result<Items, String> {
         let vectors: Vec<Vector> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         items(vectors).map_err(|fault| match fault {
-            Fault::Malformed(complaint) | Fault::InBand(complaint) => complaint,
+            Fault::Malformed(complaint)
+            | Fault::InBand(complaint)
+            | Fault::Throttled(complaint) => complaint,
         })
     }
 

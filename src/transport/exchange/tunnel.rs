@@ -3,7 +3,8 @@
 
 use super::{Connection, ExchangeError, Step};
 use crate::base::build::USER_AGENT;
-use crate::transport::http1::{Response, ResponseHead};
+use crate::transport::http1::ResponseHead;
+use crate::transport::protocol::Protocol;
 use http::Method;
 use http::header::HeaderValue;
 
@@ -25,7 +26,7 @@ impl Connection {
             head.extend_from_slice(b"\r\n");
         }
         head.extend_from_slice(b"\r\n");
-        self.response = Response::to(&Method::CONNECT);
+        self.protocol = Protocol::http1(&Method::CONNECT);
         self.socket.write_all(&head).await?;
         loop {
             match self.step()? {
