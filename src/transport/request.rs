@@ -113,7 +113,8 @@ pub async fn build_request(
         map.insert(name.clone(), value.clone());
     }
     if let (Auth::Aws(signer), Some(service)) = (&endpoint.auth, aws_service) {
-        signer.sign(&mut request, service).await?;
+        // Rarely taken, and large: it may have to ask for credentials first.
+        Box::pin(signer.sign(&mut request, service)).await?;
     }
     Ok(request)
 }
