@@ -1,6 +1,5 @@
 //! Whose requests are signed, and for which region.
 
-use super::problem::Problem;
 use super::raw::RawAws;
 use super::resolve::Context;
 use crate::base::secret::Secret;
@@ -133,16 +132,16 @@ fn refuse_without_region(key: &str, why: Option<AwsError>, context: &mut Context
 /// A service accepts no signature for another region than its own.
 fn check_region(key: &str, region: &str, of_host: Option<&str>, context: &mut Context<'_>) {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let problem = if region.is_empty() || !region.bytes().all(fits) {
-        let remedy = "write it like `eu-central-1`";
-        Problem::new(key, "is no name of a region", remedy)
+    if region.is_empty() || !region.bytes().all(fits) {
+        context.refuse(
+            key,
+            "is no name of a region",
+            "write it like `eu-central-1`",
+        );
     } else if let Some(other) = of_host.filter(|other| *other != region) {
         let rule = format!("is not the region of `url`, `{other}`");
-        Problem::new(key, rule, "take it out, or correct the URL")
-    } else {
-        return;
-    };
-    context.findings.add(problem.found(region));
+        context.refuse(key, rule, "take it out, or correct the URL");
+    }
 }
 
 #[cfg(test)]
@@ -229,10 +228,13 @@ mod tests {
              environment neither\n    hint: write the service's region, such as `eu-central-1`, or set `AWS_REGION`"
         );
         let other = region(Some("us-east-1"), BEDROCK, &[]).unwrap_err();
-        let rule = "`us-east-1` is not the region of `url`, `eu-west-1`";
+        let rule = "t.auth.aws.region: is not the region of `url`, `eu-west-1`";
         assert!(other.contains(rule), "{other}");
         let odd = region(Some("Frankfurt"), GATEWAY, &[]).unwrap_err();
-        assert!(odd.contains("`Frankfurt` is no name of a region"), "{odd}");
+        assert!(
+            odd.contains("t.auth.aws.region: is no name of a region"),
+            "{odd}"
+        );
         let lost = region(None, GATEWAY, &[("AWS_PROFILE", "nobody")]).unwrap_err();
         assert!(
             lost.contains("profile `nobody`: it is in none of"),

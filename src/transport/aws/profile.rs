@@ -121,15 +121,16 @@ fn sections(path: &Path) -> Result<BTreeMap<String, Section>, AwsError> {
     }
 }
 
-/// `[profile name]`, or `[default]`.
+/// `[profile name]`, or `[default]`. A name with blanks is in quotes.
 fn take_from_config(sections: &mut BTreeMap<String, Section>, name: &str) -> Option<Section> {
     let is_it = |title: &str| {
-        let named = title
-            .strip_prefix("profile")
-            .filter(|rest| rest.starts_with([' ', '\t']));
-        match named {
-            Some(rest) => rest.trim().trim_matches(['"', '\'']) == name,
-            None => title == DEFAULT && name == DEFAULT,
+        let Some(("profile", rest)) = title.split_once([' ', '\t']) else {
+            return title == DEFAULT && name == DEFAULT;
+        };
+        let quoted = |mark: char| rest.trim().strip_prefix(mark)?.strip_suffix(mark);
+        match quoted('"').or_else(|| quoted('\'')) {
+            Some(quoted) => quoted == name,
+            None => rest.split_whitespace().eq([name]),
         }
     };
     let title = sections.keys().find(|title| is_it(title))?.clone();
