@@ -99,6 +99,7 @@ async fn start_runtimes(thread: &IoThread, shutdown: &Shutdown) -> Result<String
             RuntimeFlavor::Ollama => "ollama",
             RuntimeFlavor::LlamaCpp => "llamacpp",
             RuntimeFlavor::Tgi => "tgi",
+            RuntimeFlavor::Tei => "tei",
             RuntimeFlavor::Sglang => "sglang",
             RuntimeFlavor::Vllm | RuntimeFlavor::All => "vllm",
         };

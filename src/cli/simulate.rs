@@ -22,7 +22,7 @@ pub(super) struct SimulateArgs {
     /// Start from a preset: steady-vllm, bursty-llamacpp, cold-ollama or instant
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Which runtime it passes for: vllm, llamacpp, ollama, tgi, sglang or all
+    /// Which runtime it passes for: vllm, llamacpp, ollama, tgi, tei, sglang or all
     #[arg(long, value_parser = parsed::<RuntimeFlavor>, value_name = "FLAVOR")]
     flavor: Option<RuntimeFlavor>,
     /// A model that it serves; may be given several times

@@ -22,6 +22,8 @@ pub enum RuntimeFlavor {
     Ollama,
     /// Text Generation Inference: `/generate`, `/generate_stream`, `/info`, `/health` and the OpenAI endpoints.
     Tgi,
+    /// Text Embeddings Inference: `/embed`, `/rerank`, `/info`, `/health` and the OpenAI API's embeddings. It writes no text.
+    Tei,
     /// SGLang: `/generate`, `/get_server_info`, `/health` and the OpenAI endpoints.
     Sglang,
     /// Everything at once, with chunks as vLLM writes them. No real runtime is like this.
@@ -36,6 +38,7 @@ impl RuntimeFlavor {
         (Self::LlamaCpp, "llamacpp"),
         (Self::Ollama, "ollama"),
         (Self::Tgi, "tgi"),
+        (Self::Tei, "tei"),
         (Self::Sglang, "sglang"),
         (Self::All, "all"),
     ];
@@ -45,7 +48,7 @@ impl RuntimeFlavor {
         match self {
             Self::Vllm | Self::Sglang => "uvicorn sonde-simulate",
             Self::LlamaCpp => "llama.cpp sonde-simulate",
-            Self::Ollama | Self::Tgi | Self::All => "sonde-simulate",
+            Self::Ollama | Self::Tgi | Self::Tei | Self::All => "sonde-simulate",
         }
     }
 }
@@ -59,7 +62,7 @@ impl fmt::Display for RuntimeFlavor {
 
 /// No [`RuntimeFlavor`] has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, sglang or all")]
+#[error("unknown runtime flavor `{0}`: use vllm, llamacpp, ollama, tgi, tei, sglang or all")]
 pub struct FlavorError(String);
 
 impl FromStr for RuntimeFlavor {

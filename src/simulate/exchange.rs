@@ -27,9 +27,9 @@ use super::route::{Endpoint, Miss, resolve};
 use super::script::{Dialect, Framing, Script, Shape};
 use super::server::Shared;
 use super::stream::{Arrival, Wire};
-use super::timing_headers::Times;
+use super::timing_headers::{Times, TimingHeaders};
 use super::vocabulary::Prompt;
-use super::{anthropic, gemini, inventory, log_lines, metrics, native, ollama, openai};
+use super::{anthropic, gemini, inventory, log_lines, metrics, native, ollama, openai, retrieval};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -115,6 +115,7 @@ impl Exchange {
         };
         let endpoint = match endpoint {
             Endpoint::Native(kind) => Endpoint::Native(kind.meant_by(body)),
+            Endpoint::Retrieval(kind) => Endpoint::Retrieval(kind.meant_by(body)),
             other => other,
         };
         let surface = endpoint.surface();
@@ -132,6 +133,7 @@ impl Exchange {
             Endpoint::Anthropic => self.read_anthropic(body),
             Endpoint::Gemini(kind) => self.read_gemini(kind, body),
             Endpoint::Native(kind) => self.read_native(kind, body),
+            Endpoint::Retrieval(kind) => self.read_retrieval(kind, body),
             _ => return self.inform(endpoint, body, requested.flatten()).await,
         };
         match generate {
@@ -206,6 +208,7 @@ impl Exchange {
             stream,
             dialect,
         } = generate;
+        let told = (endpoint.surface() == Surface::Tei).then_some(prompt.tokens);
         let order = Order {
             model,
             number,
@@ -234,6 +237,11 @@ impl Exchange {
         };
         let body = AnswerBody::Scripted(Box::new(body));
         let mut response = response(StatusCode::OK, content_type, body);
+        if let Some((tokens, times)) = told.zip(times) {
+            let headers = response.headers_mut();
+            headers.extend(times.headers(TimingHeaders::Tgi, false));
+            headers.insert("x-compute-tokens", HeaderValue::from(tokens));
+        }
         if let Some((kind, times)) = engine.character.timing_headers.zip(times) {
             response.headers_mut().extend(times.headers(kind, stream));
         }
@@ -274,6 +282,7 @@ impl Exchange {
             Endpoint::OpenAiModels => json(&inventory::openai_models(engine)),
             Endpoint::VllmVersion => json(&inventory::vllm_version()),
             Endpoint::TgiInfo => json(&inventory::tgi_info(engine)),
+            Endpoint::TeiInfo => json(&inventory::tei_info(engine)),
             Endpoint::SglangServerInfo => json(&inventory::sglang_server_info(engine)),
             Endpoint::LlamaCppProps => json(&inventory::llamacpp_props(engine)),
             Endpoint::OllamaVersion => json(&inventory::ollama_version()),
@@ -293,7 +302,8 @@ impl Exchange {
             | Endpoint::Ollama(_)
             | Endpoint::Anthropic
             | Endpoint::Gemini(_)
-            | Endpoint::Native(_) => plain(StatusCode::OK, ""),
+            | Endpoint::Native(_)
+            | Endpoint::Retrieval(_) => plain(StatusCode::OK, ""),
         })
     }
 

@@ -12,7 +12,7 @@ use super::script::{Dialect, Framing, Position};
 use super::vocabulary::Prompt;
 
 /// Both versions of the API are in use, and alike in all that matters here.
-const MODELS: [&str; 2] = ["/v1beta/models/", "/v1/models/"];
+pub(super) const MODELS: [&str; 2] = ["/v1beta/models/", "/v1/models/"];
 
 /// The two generation endpoints. Their paths hold the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

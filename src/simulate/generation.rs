@@ -67,6 +67,8 @@ pub(super) struct Wanted {
     pub(super) no_reasoning: bool,
     /// Ollama's empty prompt: generate nothing and end like this.
     pub(super) only: Option<Finish>,
+    /// Read the prompt and write no token: one frame without any, when it is read.
+    pub(super) reads_only: bool,
 }
 
 /// What the engine knows when it begins to work on a request.
@@ -143,6 +145,14 @@ impl Generation {
         let mut text = random(character.seed, circumstances.number, TEXT_STREAM);
         let mut at = self.start_of_decode();
         let mut left = lengths.total;
+        if lengths.reads_only {
+            self.frames.push(TokenFrame {
+                text: String::new(),
+                tokens: 0,
+                reasoning: false,
+                at,
+            });
+        }
         let mut reasoning_left = lengths.reasoning;
         while left > 0 {
             let reasoning = reasoning_left > 0;
@@ -211,6 +221,7 @@ struct Lengths {
     total: u32,
     reasoning: u32,
     finish: Option<Finish>,
+    reads_only: bool,
 }
 
 impl Lengths {
@@ -220,12 +231,15 @@ impl Lengths {
             ignore_stop,
             no_reasoning,
             only,
+            reads_only,
         } = wanted;
-        if only.is_some() || circumstances.fault == Some(Fault::Empty) {
+        let empty = circumstances.fault == Some(Fault::Empty);
+        if only.is_some() || reads_only || empty {
             return Self {
                 total: 0,
                 reasoning: 0,
                 finish: Some(only.unwrap_or(Finish::Stop)),
+                reads_only: reads_only && !empty,
             };
         }
         let mut random = random(character.seed, circumstances.number, LENGTH_STREAM);
@@ -252,6 +266,7 @@ impl Lengths {
             } else {
                 Finish::Length
             }),
+            reads_only: false,
         };
         match circumstances.fault {
             Some(Fault::ReasoningOnly) => {

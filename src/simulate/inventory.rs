@@ -17,6 +17,7 @@ const OWNER: &str = "sonde-simulate";
 const VLLM_VERSION: &str = "0.11.0+sonde-simulate";
 const LLAMACPP_BUILD: &str = "b0-sonde-simulate";
 const TGI_VERSION: &str = "3.3.6-sonde-simulate";
+const TEI_VERSION: &str = "1.8.2-sonde-simulate";
 const SGLANG_VERSION: &str = "0.5.3+sonde-simulate";
 const OLLAMA_VERSION: &str = "0.17.4-sonde-simulate";
 
@@ -63,6 +64,20 @@ pub(super) fn tgi_info(engine: &Engine) -> Value {
         "max_total_tokens": context,
         "router": "text-generation-router",
         "version": TGI_VERSION,
+    })
+}
+
+/// The same of Text Embeddings Inference.
+pub(super) fn tei_info(engine: &Engine) -> Value {
+    json!({
+        "model_id": first_model(engine),
+        "model_dtype": "float32",
+        "model_type": {"embedding": {"pooling": "mean"}},
+        "max_concurrent_requests": engine.character.slots,
+        "max_input_length": engine.character.context_tokens,
+        "max_client_batch_size": 32,
+        "auto_truncate": false,
+        "version": TEI_VERSION,
     })
 }
 

@@ -32,6 +32,7 @@ mod prefix_cache;
 mod refusal;
 mod reply;
 mod residence;
+mod retrieval;
 mod route;
 mod script;
 mod server;

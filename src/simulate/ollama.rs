@@ -108,6 +108,7 @@ impl Request {
             ignore_stop: false,
             no_reasoning: !think,
             only: idle.then_some(only),
+            reads_only: false,
         })
     }
 

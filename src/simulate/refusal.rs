@@ -18,6 +18,7 @@ pub(super) enum Surface {
     Tgi,
     LlamaCpp,
     Sglang,
+    Tei,
 }
 
 impl Surface {
@@ -103,6 +104,16 @@ impl Refusal {
                     429 => "overloaded",
                     500 => "incomplete_generation",
                     _ => "generation",
+                };
+                json!({"error": message, "error_type": kind})
+            }
+            (Surface::Tei, _) => {
+                let kind = match code {
+                    400 | 413 => "Validation",
+                    422 => "Tokenizer",
+                    429 => "Overloaded",
+                    503 => "Unhealthy",
+                    _ => "Backend",
                 };
                 json!({"error": message, "error_type": kind})
             }

@@ -2,9 +2,9 @@
 
 use http::Method;
 
-use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tgi, Vllm};
+use super::character::RuntimeFlavor::{self, All, LlamaCpp, Ollama, Sglang, Tei, Tgi, Vllm};
 use super::refusal::Surface;
-use super::{gemini, native, ollama, openai};
+use super::{gemini, native, ollama, openai, retrieval};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +14,13 @@ pub(super) enum Endpoint {
     Anthropic,
     Gemini(gemini::Endpoint),
     Native(native::Endpoint),
+    Retrieval(retrieval::Endpoint),
     OpenAiModels,
     Health,
     VllmVersion,
     LlamaCppProps,
     TgiInfo,
+    TeiInfo,
     SglangServerInfo,
     Metrics,
     OllamaRoot,
@@ -38,6 +40,7 @@ impl Endpoint {
             Self::Anthropic => Surface::Anthropic,
             Self::Gemini(_) => Surface::Gemini,
             Self::Native(kind) => kind.surface(),
+            Self::Retrieval(kind) => kind.surface(),
             _ => Surface::OpenAi,
         }
     }
@@ -52,6 +55,7 @@ impl Endpoint {
                 | Self::Gemini(_)
                 | Self::Ollama(_)
                 | Self::Native(_)
+                | Self::Retrieval(_)
                 | Self::OllamaTags
                 | Self::OllamaPs
                 | Self::OllamaShow
@@ -89,7 +93,7 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Method::GET,
         "/health",
         Endpoint::Health,
-        &[Vllm, LlamaCpp, Tgi, Sglang, All],
+        &[Vllm, LlamaCpp, Tgi, Tei, Sglang, All],
     ),
     (Method::GET, "/version", Endpoint::VllmVersion, &[Vllm, All]),
     (
@@ -99,6 +103,7 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         &[LlamaCpp, All],
     ),
     (Method::GET, "/info", Endpoint::TgiInfo, &[Tgi, All]),
+    (Method::GET, "/info", Endpoint::TeiInfo, &[Tei]),
     (
         Method::GET,
         "/get_server_info",
@@ -167,6 +172,42 @@ const ROUTES: &[(Method, &str, Endpoint, &[RuntimeFlavor])] = &[
         Endpoint::Ollama(ollama::Endpoint::Chat),
         &[Ollama, All],
     ),
+    (
+        Method::POST,
+        "/v1/embeddings",
+        Endpoint::Retrieval(retrieval::Endpoint::OpenAiEmbeddings),
+        &[Vllm, LlamaCpp, Ollama, Tei, Sglang, All],
+    ),
+    (
+        Method::POST,
+        "/v1/rerank",
+        Endpoint::Retrieval(retrieval::Endpoint::Rerank),
+        &[Vllm, LlamaCpp, Sglang, All],
+    ),
+    (
+        Method::POST,
+        "/v2/rerank",
+        Endpoint::Retrieval(retrieval::Endpoint::Rerank),
+        &[Vllm, All],
+    ),
+    (
+        Method::POST,
+        "/api/embed",
+        Endpoint::Retrieval(retrieval::Endpoint::OllamaEmbed),
+        &[Ollama, All],
+    ),
+    (
+        Method::POST,
+        "/embed",
+        Endpoint::Retrieval(retrieval::Endpoint::TeiEmbed),
+        &[Tei, All],
+    ),
+    (
+        Method::POST,
+        "/rerank",
+        Endpoint::Retrieval(retrieval::Endpoint::TeiRerank),
+        &[Tei, All],
+    ),
 ];
 
 /// Finds the endpoint. HEAD counts as GET.
@@ -180,7 +221,13 @@ pub(super) fn resolve(
     } else {
         method
     };
-    // The only paths that hold a name.
+    if let (All, Some((endpoint, _))) = (flavor, retrieval::Endpoint::of_gemini(path)) {
+        return match *method {
+            Method::POST => Ok(Endpoint::Retrieval(endpoint)),
+            _ => Err(Miss::WrongMethod),
+        };
+    }
+    // The only other paths that hold a name.
     if let (All, Some((endpoint, _))) = (flavor, gemini::Endpoint::of(path)) {
         return match *method {
             Method::POST => Ok(Endpoint::Gemini(endpoint)),

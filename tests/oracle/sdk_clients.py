@@ -17,6 +17,7 @@ import anthropic
 import huggingface_hub
 import ollama
 import openai
+import retrieval_clients
 from google import genai
 from google.genai import errors, types
 from huggingface_hub import errors as hub_errors
@@ -513,11 +514,15 @@ def main():
     url, model = sys.argv[1].rstrip("/"), sys.argv[2]
     checks = Checks()
     openai_checks(checks, url, model)
+    retrieval_clients.openai_checks(checks, url, model)
+    retrieval_clients.rank_checks(checks, url, model)
     if answers(url, "/api/version"):
         ollama_checks(checks, url, model)
+        retrieval_clients.ollama_checks(checks, url, model)
     anthropic_checks(checks, url, model)
     if has_gemini(url):
         gemini_checks(checks, url, model)
+        retrieval_clients.gemini_checks(checks, url, model)
     if answers(url, "/info"):
         tgi_checks(checks, url)
     print(f"{checks.passed} passed, {checks.failed} failed")

@@ -120,6 +120,44 @@ impl Exchange {
         })
     }
 
+    pub(super) fn read_retrieval(
+        &self,
+        kind: retrieval::Endpoint,
+        body: &[u8],
+    ) -> Result<Generate, Refusal> {
+        let asked = kind.read(body, self.flavor())?;
+        let surface = kind.surface();
+        let named = retrieval::Endpoint::of_gemini(self.parts.uri.path());
+        let name = named.map(|(_, model)| model).or(asked.model);
+        let engine = &self.shared.engine;
+        let model = match (name, surface) {
+            // One model, whatever is asked for.
+            (_, Surface::Tei) => engine.models.first().map(Arc::clone),
+            (Some(name), _) => Some(self.find_model(&name, surface)?),
+            (None, _) => None,
+        };
+        let mut prompt = Prompt::default();
+        for text in &asked.texts {
+            let mut one = Prompt::default();
+            one.push(text);
+            self.fitting(one)
+                .map_err(|refusal| kind.refuse(&refusal.message))?;
+            prompt.push(text);
+        }
+        Ok(Generate {
+            endpoint: Endpoint::Retrieval(kind),
+            model: model.ok_or_else(|| kind.refuse("`model` is required"))?,
+            prompt,
+            wanted: Wanted {
+                reads_only: true,
+                ..Wanted::default()
+            },
+            keep_alive: None,
+            stream: false,
+            dialect: asked.dialect,
+        })
+    }
+
     pub(super) fn find_model(&self, name: &str, surface: Surface) -> Result<Arc<Model>, Refusal> {
         let found = self.shared.engine.model(name).map(Arc::clone);
         found.ok_or_else(|| Refusal::model_not_found(surface, self.flavor(), name))

@@ -66,6 +66,6 @@ fn wanted(limit: Option<u32>, ignore_stop: bool) -> Wanted {
         limit,
         ignore_stop,
         no_reasoning: true,
-        only: None,
+        ..Wanted::default()
     }
 }
