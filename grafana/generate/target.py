@@ -21,6 +21,7 @@ from queries import PROBE, RUNTIME, quantile, rate, share_of_runs, state_code, s
 # Of one target, so a line is a scenario.
 SCENARIO = "{{scenario}}"
 CONNECTION = 'connection=~"$connection"'
+READS_NOTHING = "no scenario asks for vectors or ranks"
 TTFT = "llm_probe_time_to_first_token_seconds"
 ITL = "llm_probe_inter_token_latency_seconds"
 
@@ -322,6 +323,8 @@ def failures():
 
 def tokens():
     counted_by = rate("llm_probe_tokens_total", 'token_type="output"', by="source")
+    texts = rate("llm_probe_inputs_total", by="scenario")
+    worked = rate("llm_probe_inference_seconds_sum", 'result="success"', by="scenario")
     return [
         lines(
             "Tokens per minute",
@@ -340,6 +343,24 @@ def tokens():
             width=12,
             stacked=True,
             soft_max=1,
+        ),
+        at_quantiles(
+            "Embeddings and ranks: input TPS",
+            "Tokens read / E2E of one request. p5 is the slow end: 95 % of the runs are faster.",
+            "llm_probe_input_tokens_per_second",
+            "",
+            (0.5, 0.05),
+            TOKENS_PER_SECOND,
+            width=12,
+            no_value=READS_NOTHING,
+        ),
+        lines(
+            "Embeddings and ranks: texts per second of work",
+            "Texts embedded or documents ranked / the E2E of the requests with them: the speed of one client.",
+            "short",
+            [target(f"{texts} / {worked}", SCENARIO)],
+            width=12,
+            no_value=READS_NOTHING,
         ),
     ]
 
