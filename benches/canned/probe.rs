@@ -42,6 +42,7 @@ pub fn probe(name: &str, address: SocketAddr, tokens: u32) -> Probe {
         },
         connection: ConnectionPolicy::Warm,
         operation: Operation::Chat,
+        retrieval: None,
         stream: true,
         generation: Generation {
             output_tokens: Some(tokens),

@@ -4,8 +4,8 @@ use super::detection::{Found, ask_until_known};
 use super::scraping::{Scraping, runtime_target};
 use crate::base::shutdown::Shutdown;
 use crate::config::{
-    self, Environment, LoadInput, LogSettings, Problems, ServerSettings, Settings, TargetPlan,
-    Watched,
+    self, Environment, LoadInput, LogSettings, Problems, ScenarioPlan, ServerSettings, Settings,
+    TargetPlan, Watched,
 };
 use crate::http::{Live, ReloadAnswer};
 use crate::metrics::{ProbeShape, Store, TargetFacts};
@@ -227,6 +227,17 @@ impl Supervisor {
                 ask_until_known(plan, self.generation, found.clone(), &self.shutdown, stop);
                 continue;
             };
+            if !plan
+                .scenarios
+                .iter()
+                .any(|scenario| suits(scenario, runtime))
+            {
+                let why = format!(
+                    "its runtime `{}` has none of its scenarios' operations",
+                    runtime.name
+                );
+                self.pending.push((plan.settings.name.to_string(), why));
+            }
             facts.push(target_facts(plan, runtime, &model));
             let runtime_page = runtime_target(plan, runtime, &model);
             plans.extend(probe_plans(plan, runtime, model, runtime_page.as_ref()));
@@ -317,6 +328,7 @@ impl Supervisor {
                 let plans = settings.targets.iter();
                 let mut same = plans.filter(|plan| plan.settings.name == target);
                 if let Some(plan) = same.next() {
+                    warn_of_unsuited(plan, runtime);
                     let known = (plan.settings.clone(), runtime, model);
                     self.known.insert(target, known);
                 }
@@ -407,7 +419,22 @@ fn process_target(plan: &TargetPlan) -> ProcessTarget {
     }
 }
 
-/// One plan per scenario of the target.
+/// Whether the runtime has the operation of a scenario. The configuration has seen to it where it names the runtime.
+fn suits(plan: &ScenarioPlan, runtime: &RuntimeSpec) -> bool {
+    let retrieval = plan.scenario.settings.retrieval;
+    runtime.offers(retrieval.map(|settings| settings.kind))
+}
+
+/// What the configuration could not know of a target that it had to ask.
+fn warn_of_unsuited(plan: &TargetPlan, runtime: &'static RuntimeSpec) {
+    let target = &plan.settings.name;
+    for scenario in plan.scenarios.iter().filter(|s| !suits(s, runtime)) {
+        let scenario = &scenario.scenario.settings.name;
+        tracing::warn!(%target, %scenario, runtime = runtime.name, "scenario is not asked: the runtime has no such operation");
+    }
+}
+
+/// One plan per scenario of the target that the runtime can be asked.
 fn probe_plans(
     plan: &TargetPlan,
     runtime: &'static RuntimeSpec,
@@ -421,7 +448,8 @@ fn probe_plans(
         model,
         dialer: plan.dialer.clone(),
     });
-    plan.scenarios.iter().map(move |scenario| ProbePlan {
+    let suiting = plan.scenarios.iter().filter(|plan| suits(plan, runtime));
+    suiting.map(move |scenario| ProbePlan {
         probe: Arc::new(Probe::new(target.clone(), scenario.scenario.clone())),
         cadence: scenario.cadence.clone(),
         limits: plan.limits,

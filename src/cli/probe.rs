@@ -63,6 +63,15 @@ impl ProbeArgs {
         let identity = identify(&target.endpoint, &dialer, runtime, model).await;
         let identity = identity.map_err(|error| CliError::Failed(error.to_string()))?;
         let scenario = Arc::new(self.request.scenario()?);
+        let (runtime, wanted) = (identity.0, scenario.settings.retrieval);
+        if !runtime.offers(wanted.map(|settings| settings.kind)) {
+            let has: Vec<_> = runtime.operations().collect();
+            return Err(CliError::Usage(format!(
+                "the runtime `{}` cannot be asked this\nhint: it has {}",
+                runtime.name,
+                has.join(", ")
+            )));
+        }
         Ok(request::probe(target, identity, dialer, scenario))
     }
 }

@@ -3,11 +3,11 @@
 use super::CliError;
 use crate::measure::cost::Price;
 use crate::probe::{
-    Assertion, ConnectionPolicy, Limits, Probe, Scenario, ScenarioSettings, Target, TargetSettings,
-    Timeouts,
+    Assertion, ConnectionPolicy, Limits, Probe, RetrievalSettings, Scenario, ScenarioSettings,
+    Target, TargetSettings, Timeouts,
 };
 use crate::runtime::detect::{DetectError, detect};
-use crate::runtime::{Generation, Operation, RuntimeSpec, find, of_host};
+use crate::runtime::{Generation, Operation, Retrieval, RuntimeSpec, find, of_host};
 use crate::transport::{Dialer, Endpoint};
 use crate::workload::{CachePolicy, WorkloadSettings};
 use clap::Args;
@@ -18,6 +18,8 @@ use std::time::Duration;
 const INPUT_TOKENS: u32 = 128;
 const OUTPUT_TOKENS: u32 = 64;
 const TIMEOUT_SECONDS: u64 = 180;
+const INPUTS: u32 = 1;
+const DOCUMENTS: u32 = 10;
 
 /// What is asked.
 #[derive(Args)]
@@ -40,6 +42,15 @@ pub(super) struct RequestArgs {
     /// Use the completion operation instead of chat
     #[arg(long)]
     completion: bool,
+    /// Ask for vectors of synthetic texts instead of an answer
+    #[arg(long, conflicts_with_all = ["completion", "rerank", "output_tokens"])]
+    embeddings: bool,
+    /// Ask for the order of synthetic documents by relevance
+    #[arg(long, conflicts_with_all = ["completion", "output_tokens"])]
+    rerank: bool,
+    /// Texts of one request for vectors [default: 1] or documents to be ranked [default: 10]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=2048))]
+    inputs: Option<u32>,
     /// Ask for the answer in one piece
     #[arg(long)]
     no_stream: bool,
@@ -100,6 +111,9 @@ impl RequestArgs {
             ("--input-tokens", self.input_tokens.is_some()),
             ("--output-tokens", self.output_tokens.is_some()),
             ("--completion", self.completion),
+            ("--embeddings", self.embeddings),
+            ("--rerank", self.rerank),
+            ("--inputs", self.inputs.is_some()),
             ("--no-stream", self.no_stream),
             ("--warm", self.warm),
             ("--timeout", self.timeout.is_some()),
@@ -139,6 +153,19 @@ impl RequestArgs {
         Scenario::build(self.settings()).map_err(|error| CliError::Usage(error.to_string()))
     }
 
+    fn retrieval(&self) -> Option<RetrievalSettings> {
+        let (kind, inputs) = match (self.embeddings, self.rerank) {
+            (true, _) => (Retrieval::Embeddings, INPUTS),
+            (_, true) => (Retrieval::Rerank, DOCUMENTS),
+            _ => return None,
+        };
+        Some(RetrievalSettings {
+            kind,
+            inputs: self.inputs.unwrap_or(inputs),
+            dimensions: None,
+        })
+    }
+
     fn settings(&self) -> ScenarioSettings {
         let total = Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_SECONDS));
         let defaults = Timeouts::default();
@@ -161,7 +188,8 @@ impl RequestArgs {
                 true => Operation::Completion,
                 false => Operation::Chat,
             },
-            stream: !self.no_stream,
+            retrieval: self.retrieval(),
+            stream: !self.no_stream && self.retrieval().is_none(),
             generation: Generation {
                 output_tokens: Some(self.output_tokens.unwrap_or(OUTPUT_TOKENS)),
                 ..Generation::default()

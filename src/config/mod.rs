@@ -19,6 +19,7 @@ mod problem;
 mod raw;
 mod resolve;
 mod resources;
+mod retrieval;
 mod runtime_metrics;
 mod scalar;
 mod scenario;

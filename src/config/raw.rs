@@ -156,10 +156,10 @@ pub struct RawScenario {
     pub wake: Option<bool>,
     /// As in `defaults`.
     pub ride_along: Option<bool>,
-    /// Messages in, message out, or text in, text out.
+    /// Messages in, message out; text in, text out; or vectors or ranks of texts instead of an answer.
     #[schemars(extend("default" = "chat"))]
     pub operation: Option<RawOperation>,
-    /// Whether the answer is streamed. Without a stream there is no TTFT.
+    /// Whether the answer is streamed. Without a stream there is no TTFT. Vectors and ranks never are.
     #[schemars(extend("default" = true))]
     pub stream: Option<bool>,
     /// Sampling temperature; 0 is greedy. Absent: the runtime's own.
@@ -190,6 +190,10 @@ pub struct RawWorkload {
     /// `synthetic`: length of the prompt in the model's tokens, system message included.
     #[schemars(extend("default" = defaults::INPUT_TOKENS, "minimum" = 1))]
     pub input_tokens: Option<u32>,
+    /// Texts in one request for embeddings (1 where absent), or documents for `rerank` (10). Each is as long
+    /// as `input_tokens` says, or is the `prompt`.
+    #[schemars(extend("minimum" = 1))]
+    pub inputs: Option<u32>,
     /// Most tokens of the answer.
     #[schemars(extend("default" = defaults::OUTPUT_TOKENS, "minimum" = 1))]
     pub output_tokens: Option<u32>,
@@ -211,6 +215,8 @@ pub enum RawTemperature {
 pub enum RawOperation {
     Chat,
     Completion,
+    Embeddings,
+    Rerank,
 }
 
 /// See [`RawScenario::limits`].
@@ -233,6 +239,9 @@ pub struct RawExpect {
     pub contains: Option<String>,
     /// Fewest tokens of the answer.
     pub min_output_tokens: Option<u64>,
+    /// Numbers that each vector must have.
+    #[schemars(extend("minimum" = 1))]
+    pub dimensions: Option<u32>,
 }
 
 /// One entry of [`RawConfig::targets`].

@@ -7,9 +7,9 @@ use super::raw::{
     RawWorkload,
 };
 use super::resolve::Context;
-use super::{ScenarioPlan, defaults};
+use super::{ScenarioPlan, defaults, retrieval};
 use crate::probe::{Assertion, ConnectionPolicy, Limits, Scenario, ScenarioSettings};
-use crate::runtime::{Generation, Operation};
+use crate::runtime::{Generation, Operation, Retrieval};
 use crate::schedule::Wake;
 use crate::workload::{CachePolicy, WORKLOADS, WorkloadError, WorkloadSettings};
 use serde_json::{Map, Value};
@@ -29,6 +29,10 @@ const OWN_FIELDS: [(&str, &str); 4] = [
 pub(super) struct NamedScenario {
     pub(super) name: String,
     pub(super) streamed: bool,
+    /// The value of `operation`.
+    pub(super) operation: &'static str,
+    /// What it asks for, if it is no text.
+    pub(super) retrieval: Option<Retrieval>,
     pub(super) plan: Option<ScenarioPlan>,
 }
 
@@ -73,6 +77,7 @@ fn scenario(
 ) -> NamedScenario {
     let inherited = CadenceText::of_defaults(defaults);
     let cadence = cadence::cadence(place, CadenceText::of_scenario(&raw), inherited, context);
+    let retrieval = retrieval::settings(place, &raw, context);
     let RawScenario {
         name,
         workload,
@@ -93,7 +98,7 @@ fn scenario(
         ..
     } = raw;
     let name = name.unwrap_or_default();
-    let streamed = stream.unwrap_or(true);
+    let streamed = stream.unwrap_or(true) && retrieval.is_none();
     let workload = workload.unwrap_or_default();
     let output_tokens = workload.output_tokens.unwrap_or(defaults::OUTPUT_TOKENS);
     if output_tokens == 0 {
@@ -110,8 +115,9 @@ fn scenario(
         connection: connection_policy(connection),
         operation: match operation {
             Some(RawOperation::Completion) => Operation::Completion,
-            Some(RawOperation::Chat) | None => Operation::Chat,
+            _ => Operation::Chat,
         },
+        retrieval,
         stream: streamed,
         generation: Generation {
             output_tokens: Some(output_tokens),
@@ -138,6 +144,8 @@ fn scenario(
     NamedScenario {
         name,
         streamed,
+        operation: retrieval::operation(operation),
+        retrieval: retrieval.map(|settings| settings.kind),
         plan,
     }
 }
@@ -180,6 +188,7 @@ fn workload_settings(
         prompt,
         system,
         input_tokens,
+        inputs: _,
         output_tokens: _,
         tokenizer_file,
     } = raw;
@@ -282,6 +291,7 @@ fn assertion(
     let RawExpect {
         contains,
         min_output_tokens,
+        dimensions: _,
     } = raw;
     if contains.as_deref() == Some("") {
         let key = format!("{place}.expect.contains");

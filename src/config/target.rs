@@ -4,7 +4,9 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, governor, runtime_metrics, secret, trust};
+use super::{
+    TargetPlan, credentials, defaults, governor, retrieval, runtime_metrics, secret, trust,
+};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -15,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Ends of URLs that the adapters add themselves.
-const API_PATHS: [&str; 8] = [
+const API_PATHS: [&str; 11] = [
     "/v1",
     "/v1/chat/completions",
     "/v1/completions",
@@ -24,6 +26,9 @@ const API_PATHS: [&str; 8] = [
     "/v1/models",
     "/v1/messages",
     "/v1beta",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/api/embed",
 ];
 
 /// A target that the file names, whether or not it can be used.
@@ -118,7 +123,7 @@ fn target(
     let headers = credentials::headers(place, headers, context);
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
-    let (names, plans) = pick_scenarios(place, wanted, scenarios, context);
+    let (names, plans) = pick_scenarios((place, &name), wanted, (scenarios, runtime), context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
         .unwrap_or(defaults::MAX_IN_FLIGHT);
@@ -354,23 +359,16 @@ fn process_match(place: &str, raw: RawProcess, context: &mut Context<'_>) -> Pro
 
 /// The scenarios wanted, or all: their names, and the plans of those that can be used.
 fn pick_scenarios(
-    place: &str,
+    (place, target): (&str, &str),
     wanted: Items<String>,
-    scenarios: &[NamedScenario],
+    (scenarios, runtime): (&[NamedScenario], Option<&RuntimeSpec>),
     context: &mut Context<'_>,
 ) -> (Vec<String>, Vec<super::ScenarioPlan>) {
     let Some(wanted) = wanted else {
-        let names = scenarios
-            .iter()
-            .map(|scenario| scenario.name.clone())
-            .collect();
-        return (
-            names,
-            scenarios
-                .iter()
-                .filter_map(|scenario| scenario.plan.clone())
-                .collect(),
-        );
+        let suiting = retrieval::suiting((place, target), scenarios, runtime, context);
+        let names = suiting.iter().map(|scenario| scenario.name.clone());
+        let plans = suiting.iter().filter_map(|scenario| scenario.plan.clone());
+        return (names.collect(), plans.collect());
     };
     if wanted.is_empty() {
         let key = format!("{place}.scenarios");
@@ -399,6 +397,7 @@ fn pick_scenarios(
             context.findings.add(problem);
             continue;
         }
+        retrieval::check_named(&key, scenario, runtime, context);
         plans.extend(scenario.plan.clone());
         names.push(name);
     }

@@ -27,6 +27,9 @@ pub struct Latency {
     pub decode_tps: Option<f64>,
     /// End-to-end TPS: n / E2E, tokens per second.
     pub end_to_end_tps: Option<f64>,
+    /// Tokens read / E2E, tokens per second, where they are embedded or ranked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tps: Option<f64>,
 }
 
 /// The ends of a run on the monotonic clock.
@@ -50,6 +53,15 @@ pub struct Count {
 }
 
 impl Latency {
+    /// The same for a run whose work is to read so many tokens.
+    pub fn of_reading(self, tokens: u64) -> Self {
+        let good = tokens > 0 && !self.inference.is_zero();
+        Self {
+            input_tps: good.then(|| tokens as f64 / self.inference.as_secs_f64()),
+            ..self
+        }
+    }
+
     /// Computes every figure: speeds of decoding by the tokens that were sent between the two
     /// instants, speed from end to end by all that were made. `streamed` is false for answers that
     /// come in one piece: those have an E2E and an end-to-end TPS only.

@@ -3,6 +3,7 @@
 pub mod attribution;
 pub mod cost;
 pub mod delta;
+pub mod items;
 pub mod latency;
 pub mod quantiles;
 pub mod rank_test;

@@ -28,6 +28,10 @@ pub const TOKENS_PER_SECOND: &[f64] = &[
     1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0,
     2000.0,
 ];
+/// Tokens per second that are read: encoders on a GPU take a hundred thousand.
+pub const INPUT_TOKENS_PER_SECOND: &[f64] = &[
+    10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6,
+];
 /// Tokens that came together.
 pub const TOKENS_PER_ARRIVAL: &[f64] = &[1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0, 64.0];
 

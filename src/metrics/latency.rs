@@ -141,10 +141,20 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
                 let decode = probe.stream.as_ref().map(|stream| &stream.decode_tps);
                 let labels = Labels::probe(&probe.labels);
                 samples.histogram(labels.clone().with("basis", "decode"), decode);
-                samples.histogram(
-                    labels.with("basis", "end_to_end"),
-                    Some(&probe.end_to_end_tps),
-                );
+                let whole = Some(&probe.end_to_end_tps).filter(|_| probe.shape.writes_text);
+                samples.histogram(labels.with("basis", "end_to_end"), whole);
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_input_tokens_per_second",
+        kind: Kind::Histogram,
+        labels: PROBE,
+        help: "Throughput of one request for embeddings or ranks: tokens read / E2E; only of such scenarios, and where the runtime counts",
+        collect: |state, samples| {
+            for probe in state.probes.values() {
+                let tps = Some(&probe.end_to_end_tps).filter(|_| !probe.shape.writes_text);
+                samples.histogram(Labels::probe(&probe.labels), tps);
             }
         },
     },

@@ -22,6 +22,8 @@ pub struct ProbeShape {
     pub connection: ConnectionState,
     /// Without a stream there is no TTFT, ITL, TPOT or decode speed.
     pub streamed: bool,
+    /// Vectors or ranks are no tokens: there is no speed of output, but one of input.
+    pub writes_text: bool,
     /// Whether its tokens have a price.
     pub priced: bool,
     /// The objectives that speak of it.
@@ -38,6 +40,7 @@ impl ProbeShape {
                 ConnectionPolicy::Warm => ConnectionState::Warm,
             },
             streamed: settings.stream,
+            writes_text: settings.retrieval.is_none(),
             priced: probe.target.settings.price.is_some(),
             objectives: matching(probe, objectives),
         }
@@ -119,7 +122,10 @@ pub(super) struct ProbeSeries {
     pub(super) phases: BTreeMap<&'static str, Histogram>,
     pub(super) server: BTreeMap<&'static str, Histogram>,
     pub(super) unattributed: Option<Histogram>,
+    /// Tokens per second from end to end: of the output, or of the input where there is none.
     pub(super) end_to_end_tps: Histogram,
+    /// Texts that were embedded or ranked.
+    pub(super) inputs: u64,
     pub(super) schedule_lag: Histogram,
     pub(super) stamp_delay: Histogram,
     pub(super) error_bound: Histogram,
@@ -154,7 +160,11 @@ impl ProbeSeries {
         now: Timestamp,
     ) -> Self {
         let edges = ProbeEdges::of(&shape.objectives, classic);
-        let tps = edges_of(buckets::TOKENS_PER_SECOND, &[], classic);
+        let tps = match shape.writes_text {
+            true => buckets::TOKENS_PER_SECOND,
+            false => buckets::INPUT_TOKENS_PER_SECOND,
+        };
+        let tps = edges_of(tps, &[], classic);
         let decode_tps = decode_edges(&shape.objectives, classic);
         let inference = || Histogram::new(&edges.inference);
         Self {
@@ -168,6 +178,7 @@ impl ProbeSeries {
             server: BTreeMap::new(),
             unattributed: None,
             end_to_end_tps: Histogram::new(&tps),
+            inputs: 0,
             schedule_lag: Histogram::new(&edges.instrument),
             stamp_delay: Histogram::new(&edges.instrument),
             error_bound: Histogram::new(&edges.instrument),
@@ -211,6 +222,7 @@ impl ProbeSeries {
         self.missed = old.missed;
         self.skipped = old.skipped;
         self.tokens = old.tokens;
+        self.inputs = old.inputs;
         self.cpu_seconds = old.cpu_seconds;
         self.energy_joules = old.energy_joules;
         self.success = old.success;
@@ -381,7 +393,8 @@ impl ProbeSeries {
             observe(histogram, Some(split.unattributed));
             self.overclaimed += u64::from(!split.excess.is_zero());
         }
-        if let Some(tps) = latency.end_to_end_tps {
+        self.inputs += u64::from(run.inputs.unwrap_or(0));
+        if let Some(tps) = latency.input_tps.or(latency.end_to_end_tps) {
             self.end_to_end_tps.observe(tps, id, at);
         }
         let Some(stream) = &mut self.stream else {

@@ -1,7 +1,7 @@
 //! Families of token counts and what they cost.
 
 use super::family::{FamilySpec, Kind, Labels};
-use super::series::TokenType;
+use super::series::{ProbeSeries, TokenType};
 
 pub(super) const FAMILIES: &[FamilySpec] = &[
     FamilySpec {
@@ -24,6 +24,19 @@ pub(super) const FAMILIES: &[FamilySpec] = &[
                         .with("source", source.as_str());
                     samples.counter(labels, *count as f64, probe.created);
                 }
+            }
+        },
+    },
+    FamilySpec {
+        name: "llm_probe_inputs_total",
+        kind: Kind::Counter,
+        labels: &["target", "runtime", "model", "scenario"],
+        help: "Texts embedded or documents ranked by successful untainted runs; only of scenarios that ask for such",
+        collect: |state, samples| {
+            let reading = |probe: &&ProbeSeries| !probe.shape.writes_text;
+            for probe in state.probes.values().filter(reading) {
+                let labels = Labels::probe(&probe.labels);
+                samples.counter(labels, probe.inputs as f64, probe.created);
             }
         },
     },

@@ -94,6 +94,7 @@ impl Run<'_> {
             outcome,
             failure,
             streamed,
+            inputs: self.inputs(),
             connection: self.connection,
             reused: self.reused,
             phases: self.phases(&clocked, end),
@@ -209,13 +210,11 @@ impl Run<'_> {
         if let Some(tokens) = tokens.filter(|_| observation.outcome.is_success()) {
             self.probe.cache.note(&tokens.usage);
         }
-        let words = self
-            .prompt
-            .as_ref()
-            .and_then(|prompt| prompt.generated_words);
         let input = tokens.and_then(|tokens| tokens.usage.input);
-        if let Some((words, input)) = words.zip(input) {
-            self.probe.calibration.observe(words, input);
+        if let Some((words, input)) = self.generated_words.zip(input) {
+            let texts = self.inputs().unwrap_or(1).max(1);
+            let each = input / u64::from(texts);
+            self.probe.calibration.observe(words, each);
         }
     }
 
@@ -228,7 +227,17 @@ impl Run<'_> {
         let said = self.answer.as_ref().map(Answer::said);
         let count = said.map_or(Count::default(), |said| said.count(tokens));
         let streamed = self.probe.scenario.settings.stream;
-        Latency::of(&clocked.moments, span, count, streamed)
+        let latency = Latency::of(&clocked.moments, span, count, streamed);
+        match (self.inputs(), tokens.and_then(|tokens| tokens.usage.input)) {
+            (Some(_), Some(input)) => latency.of_reading(input),
+            _ => latency,
+        }
+    }
+
+    /// Texts that were to be embedded or ranked.
+    fn inputs(&self) -> Option<u32> {
+        let retrieval = self.probe.scenario.settings.retrieval?;
+        Some(retrieval.inputs)
     }
 
     fn phases(&self, clocked: &Clocked, end: Instant) -> Phases {

@@ -7,6 +7,7 @@ mod instrument;
 mod observation;
 mod outcome;
 mod prober;
+mod retrieval;
 mod run;
 mod settings;
 mod stream;
@@ -22,6 +23,6 @@ pub use observation::{
 pub use outcome::Outcome;
 pub use prober::{Prober, RunContext};
 pub use settings::{
-    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, Scenario, ScenarioSettings,
-    Target, TargetSettings, Timeouts,
+    Assertion, ConnectionPolicy, InstrumentSettings, Limits, Probe, RetrievalSettings, Scenario,
+    ScenarioSettings, Target, TargetSettings, Timeouts,
 };

@@ -240,6 +240,9 @@ pub struct Observation {
     pub failure: Option<Failure>,
     /// Whether the stream was asked for.
     pub streamed: bool,
+    /// Texts that were to be embedded, or documents to be ranked; absent where text was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<u32>,
     /// Cold or warm.
     pub connection: ConnectionState,
     /// Whether an earlier run's connection was used again.

@@ -4,6 +4,7 @@ use super::flight::InFlight;
 use super::observation::{ConnectionState, RunId};
 use super::outcome::Outcome;
 use super::prober::{Prober, RunContext};
+use super::retrieval::{Expected, LONG_BODY};
 use super::settings::{ConnectionPolicy, Probe};
 use super::stream::{Answer, Failed, Reading};
 use super::verdict::{before_head, outcome_of, within_body};
@@ -14,7 +15,7 @@ use crate::transport::{
     build_request,
 };
 use crate::wire::Framing;
-use crate::workload::Prompt;
+use crate::workload::{Calibration, Workload};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
@@ -40,7 +41,10 @@ pub(super) struct Run<'a> {
     pub(super) probe: &'a Probe,
     pub(super) context: &'a RunContext,
     pub(super) run_id: RunId,
-    pub(super) prompt: Option<Prompt>,
+    /// Words that the workload has generated, for its calibration.
+    pub(super) generated_words: Option<usize>,
+    /// What a complete answer holds, where that is no text.
+    expected: Option<Expected>,
     pub(super) started: Instant,
     pub(super) dispatch: Option<Instant>,
     pub(super) ready: Option<Instant>,
@@ -59,6 +63,13 @@ pub(super) struct Run<'a> {
     pub(super) carried_before: Traffic,
 }
 
+/// What is sent, and what is to be known of it afterwards.
+pub(super) struct Query {
+    pub(super) request: EncodedRequest,
+    pub(super) generated_words: Option<usize>,
+    pub(super) expected: Option<Expected>,
+}
+
 /// The scheduler's and the quota's counts at the run's beginning.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Queued {
@@ -73,7 +84,8 @@ impl<'a> Run<'a> {
             probe,
             context,
             run_id: RunId::random(),
-            prompt: None,
+            generated_words: None,
+            expected: None,
             started: Instant::now(),
             dispatch: None,
             ready: None,
@@ -95,9 +107,13 @@ impl<'a> Run<'a> {
 
     /// Makes the run.
     pub(super) async fn attempt(&mut self) -> Result<(), Failed> {
-        let prompt = self.prompt().await?;
-        let request = self.request(&prompt).await?;
-        self.prompt = Some(prompt);
+        let query = match self.probe.scenario.settings.retrieval {
+            Some(settings) => self.retrieval_query(settings).await?,
+            None => self.text_query().await?,
+        };
+        self.generated_words = query.generated_words;
+        self.expected = query.expected;
+        let request = self.request(query.request).await?;
         self.used_before = self.prober.meter.look(&self.probe.labels.target);
         self.queued.throttled = self.prober.throttle.read();
         let connection = match self.connection {
@@ -140,14 +156,17 @@ impl<'a> Run<'a> {
         self.dispatch = Some(Instant::now());
     }
 
-    /// Prompts of an exact length take a tokenizer some milliseconds, which other probes on this
-    /// thread must not wait for.
-    async fn prompt(&self) -> Result<Prompt, Failed> {
+    /// What the workload composes. Texts of an exact length take a tokenizer some milliseconds, which other
+    /// probes on this thread must not wait for.
+    pub(super) async fn compose<T: Send + 'static>(
+        &self,
+        build: impl FnOnce(&dyn Workload, u64, &Calibration) -> T + Send + 'static,
+    ) -> Result<T, Failed> {
         let scenario = self.probe.scenario.clone();
         let calibration = self.probe.calibration.clone();
         let seed = self.run_id.seed();
         let exact = scenario.tokenizer.is_some();
-        let build = move || scenario.workload.next(seed, &calibration);
+        let build = move || build(&*scenario.workload, seed, &calibration);
         if !exact {
             return Ok(build());
         }
@@ -156,20 +175,35 @@ impl<'a> Run<'a> {
             .map_err(|error| Failed::new(Outcome::Internal, error.to_string()))
     }
 
-    async fn request(&self, prompt: &Prompt) -> Result<Request<Bytes>, Failed> {
+    /// The run's prompt, in a request.
+    async fn text_query(&self) -> Result<Query, Failed> {
+        let prompt = self
+            .compose(|workload, seed, calibration| workload.next(seed, calibration))
+            .await?;
+        let target = &self.probe.target;
+        let scenario = &self.probe.scenario.settings;
+        let request = target.runtime.adapter.encode(EncodeInput {
+            model: &target.model,
+            operation: scenario.operation,
+            stream: scenario.stream,
+            prompt: &prompt,
+            generation: &scenario.generation,
+        });
+        Ok(Query {
+            request,
+            generated_words: prompt.generated_words,
+            expected: None,
+        })
+    }
+
+    async fn request(&self, encoded: EncodedRequest) -> Result<Request<Bytes>, Failed> {
         let target = &self.probe.target;
         let scenario = &self.probe.scenario.settings;
         let EncodedRequest {
             path,
             mut headers,
             body,
-        } = target.runtime.adapter.encode(EncodeInput {
-            model: &target.model,
-            operation: scenario.operation,
-            stream: scenario.stream,
-            prompt,
-            generation: &scenario.generation,
-        });
+        } = encoded;
         if let Ok(value) = HeaderValue::try_from(self.run_id.to_string()) {
             headers.push((PROBE_HEADER, value));
         }
@@ -285,6 +319,10 @@ impl<'a> Run<'a> {
     }
 
     fn open_answer(&mut self, head: &ResponseHead) {
+        if let Some(expected) = self.expected {
+            self.answer = self.retrieval_answer(head, expected);
+            return;
+        }
         let scenario = &self.probe.scenario.settings;
         let adapter = self.probe.target.runtime.adapter;
         let kind = head
@@ -336,13 +374,34 @@ impl<'a> Run<'a> {
                         self.flight.token(at);
                     }
                 }
-                Ok(None) => return answer.end(Instant::now()),
+                Ok(None) => return self.ended().await,
                 Err(error) => return Err(within_body(&error, answer.body_bytes)),
             }
             if answer.is_terminated() {
                 return Ok(());
             }
         }
+    }
+
+    /// The body is complete.
+    async fn ended(&mut self) -> Result<(), Failed> {
+        let seen = Instant::now();
+        let Some(mut answer) = self.answer.take() else {
+            return Ok(());
+        };
+        let long = self.expected.is_some() && answer.body_bytes > LONG_BODY;
+        let end = move || {
+            let ended = answer.end(seen);
+            (answer, ended)
+        };
+        let (answer, ended) = match long {
+            false => end(),
+            true => tokio::task::spawn_blocking(end)
+                .await
+                .map_err(|error| Failed::new(Outcome::Internal, error.to_string()))?,
+        };
+        self.answer = Some(answer);
+        ended
     }
 
     fn judge(&self) -> Result<(), Failed> {

@@ -4,7 +4,7 @@ use super::contamination::CacheMemory;
 use super::flight::Flights;
 use crate::base::label::{ProbeLabels, UserLabels};
 use crate::measure::cost::Price;
-use crate::runtime::{Generation, Operation, RuntimeSpec};
+use crate::runtime::{Generation, Operation, Retrieval, RuntimeSpec};
 use crate::transport::{ClockChoice, Connection, Dialer, Endpoint};
 use crate::workload::{Calibration, Tokenizer, Workload, WorkloadError, WorkloadSettings};
 use parking_lot::Mutex;
@@ -134,6 +134,17 @@ pub struct Assertion {
     pub min_output_tokens: Option<u64>,
 }
 
+/// A request for vectors or ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetrievalSettings {
+    /// Which of them.
+    pub kind: Retrieval,
+    /// Texts of one request: what is embedded or ranked. At least one.
+    pub inputs: u32,
+    /// Numbers that each vector must have.
+    pub dimensions: Option<u32>,
+}
+
 /// A scenario as configured: comparable, so that a reload knows what has changed. Its schedule is
 /// kept beside it.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,6 +157,9 @@ pub struct ScenarioSettings {
     pub connection: ConnectionPolicy,
     /// Chat or completion.
     pub operation: Operation,
+    /// Set where it asks for vectors or ranks instead of text. Then `operation` and `generation` but for its
+    /// `extra_body` mean nothing, and `stream` is false.
+    pub retrieval: Option<RetrievalSettings>,
     /// Whether the answer is streamed.
     pub stream: bool,
     /// Length and temperature of the answer.
@@ -234,6 +248,7 @@ impl Probe {
             },
             connection: ConnectionPolicy::Cold,
             operation: Operation::Chat,
+            retrieval: None,
             stream: true,
             generation: Generation::default(),
             timeouts: Timeouts::default(),

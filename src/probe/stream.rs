@@ -1,6 +1,7 @@
 //! From stamped bytes to a judged answer. Sans-IO: whoever feeds it owns the socket and the clock.
 
 use super::outcome::Outcome;
+use super::retrieval::Expected;
 use super::settings::{Assertion, Limits};
 use crate::measure::delta::{Delta, Fault, FinishReason, ServerTimings};
 use crate::measure::latency::Count;
@@ -60,6 +61,8 @@ pub(super) struct Reader {
     reasoning: String,
     saw_visible: bool,
     saw_reasoning: bool,
+    /// Set where the answer is to be no text.
+    expected: Option<Expected>,
 }
 
 /// What an [`Answer`] is read with.
@@ -94,12 +97,20 @@ impl Answer {
                 reasoning: String::new(),
                 saw_visible: false,
                 saw_reasoning: false,
+                expected: None,
             },
             body_limit: reading.limits.body_bytes,
             first_byte: None,
             last_byte: None,
             body_bytes: 0,
         }
+    }
+
+    /// The same for vectors or ranks, where the head may have told how many tokens were read.
+    pub(super) fn expecting(mut self, expected: Expected, input: Option<u64>) -> Self {
+        self.reader.expected = Some(expected);
+        self.reader.usage.input = input;
+        self
     }
 
     /// Takes the next bytes.
@@ -194,6 +205,14 @@ impl Reader {
 
     /// Token counts, by the best source at hand. Absent where nothing was said.
     pub(super) fn tokens(&self, tokenizer: Option<&Tokenizer>) -> Option<TokenCounts> {
+        if self.expected.is_some() {
+            let source = match self.native_counts {
+                true => TokenSource::Runtime,
+                false => TokenSource::Usage,
+            };
+            let usage = self.usage;
+            return usage.input.map(|_| TokenCounts { usage, source });
+        }
         let frames = self.timeline.text_frames();
         let (output, source) = match (self.usage.output.filter(|n| *n > 0), tokenizer) {
             (Some(output), _) if self.native_counts => (output, TokenSource::Runtime),
@@ -235,6 +254,9 @@ impl Reader {
         if self.terminated.is_none() {
             let message = format!("the answer ended after {bytes} bytes without its terminator");
             return Err(Failed::new(Outcome::Truncated, message));
+        }
+        if let Some(expected) = &self.expected {
+            return expected.verdict(self.interpreter.items().unwrap_or_default());
         }
         if self.finish == Some(FinishReason::Aborted) {
             let message = "the runtime aborted the answer";

@@ -84,6 +84,9 @@ fn figures(out: &mut String, run: &Observation) {
         latency.first_token.map(human),
         connection,
     );
+    if !run.streamed {
+        row("no stream", Some("no TTFT".to_owned()), connection);
+    }
     if latency.first_visible != latency.first_token {
         row(
             "first visible token",
@@ -103,6 +106,12 @@ fn figures(out: &mut String, run: &Observation) {
         "end to end speed",
         latency.end_to_end_tps.map(speed),
         "tokens/s",
+    );
+    row("input speed", latency.input_tps.map(speed), "tokens/s");
+    row(
+        "texts",
+        run.inputs.map(|inputs| inputs.to_string()),
+        "embedded or ranked in one request",
     );
     if let Some(sketch) = sketch(&run.gaps) {
         let _ = writeln!(out, "  gaps                   {sketch}");
@@ -130,12 +139,12 @@ fn tokens(out: &mut String, run: &Observation) {
             parts.push(format!("{count} {name}"));
         }
     }
-    let arrivals = run.tokens_per_arrival.len();
-    let _ = writeln!(
-        out,
-        "  tokens                 {}, {source}; {arrivals} arrivals",
-        parts.join(", ")
-    );
+    let parts = parts.join(", ");
+    let arrivals = match run.tokens_per_arrival.len() {
+        0 => String::new(),
+        arrivals => format!("; {arrivals} arrivals"),
+    };
+    let _ = writeln!(out, "  tokens                 {parts}, {source}{arrivals}");
     if let Some(contamination) = run.contamination {
         let why = match contamination {
             Contamination::UnexpectedCacheHit => {

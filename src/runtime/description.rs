@@ -1,9 +1,10 @@
 //! What there is to say of each runtime, from its entry and its adapter alone: what is said here is what is done.
 
-use super::{EncodeInput, Generation, Operation, RUNTIMES, RuntimeSpec};
+use super::{EncodeInput, Generation, Operation, RUNTIMES, RetrievalInput, Retriever, RuntimeSpec};
 use crate::wire::Framing;
-use crate::workload::Prompt;
+use crate::workload::{Prompt, Texts};
 use serde::Serialize;
+use serde_json::Map;
 
 /// What a runtime takes and gives.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -29,8 +30,8 @@ pub struct RuntimeDescription {
 /// One operation's request.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Request {
-    /// The operations that it serves.
-    pub operations: Vec<Operation>,
+    /// The operations that it serves: values of a scenario's `operation`.
+    pub operations: Vec<&'static str>,
     /// The path of a streamed answer, and its query.
     pub path: String,
 }
@@ -45,6 +46,7 @@ impl RuntimeSpec {
             url: self.url,
             requests: self.requests(),
             stream: match adapter.framing(true) {
+                _ if !self.generates => "none",
                 Framing::Sse => "server-sent events",
                 Framing::Ndjson => "newline-delimited JSON",
                 Framing::EventStream => "event stream (application/vnd.amazon.eventstream)",
@@ -54,7 +56,7 @@ impl RuntimeSpec {
                 Some(name) => format!("`{name}`"),
                 None => "`Authorization: Bearer`".to_owned(),
             },
-            counts: match adapter.counts_natively() {
+            counts: match self.counts_natively() {
                 true => "runtime",
                 false => "usage",
             },
@@ -62,10 +64,25 @@ impl RuntimeSpec {
         }
     }
 
+    /// A runtime that writes no text counts as its other operations do.
+    fn counts_natively(&self) -> bool {
+        match (self.generates, self.retrieval) {
+            (false, [(_, retriever), ..]) => retriever.counts_natively(),
+            _ => self.adapter.counts_natively(),
+        }
+    }
+
     fn requests(&self) -> Vec<Request> {
+        let text = [
+            (Operation::Chat, "chat"),
+            (Operation::Completion, "completion"),
+        ];
+        let text = text.into_iter().filter(|_| self.generates);
+        let text = text.map(|(operation, name)| (name, self.path(operation)));
+        let others = self.retrieval.iter();
+        let others = others.map(|(kind, how)| (kind.as_str(), retrieval_path(*how)));
         let mut requests: Vec<Request> = Vec::new();
-        for operation in [Operation::Chat, Operation::Completion] {
-            let path = self.path(operation);
+        for (operation, path) in text.chain(others) {
             match requests.iter_mut().find(|request| request.path == path) {
                 Some(request) => request.operations.push(operation),
                 None => requests.push(Request {
@@ -120,6 +137,20 @@ impl RuntimeSpec {
     }
 }
 
+fn retrieval_path(retriever: &dyn Retriever) -> String {
+    let texts = Texts {
+        query: None,
+        inputs: Vec::new(),
+        generated_words: None,
+    };
+    let request = retriever.request(RetrievalInput {
+        model: "MODEL",
+        texts: &texts,
+        extra_body: &Map::new(),
+    });
+    request.path.into_owned()
+}
+
 /// A table of all runtimes, in Markdown.
 pub fn reference_markdown() -> String {
     let mut out = String::from(
@@ -155,16 +186,26 @@ mod tests {
         let gemini = find("gemini").unwrap().describe();
         assert_eq!(
             gemini.requests,
-            [Request {
-                operations: vec![Operation::Chat, Operation::Completion],
-                path: "/v1beta/models/MODEL:streamGenerateContent?alt=sse".to_owned(),
-            }]
+            [
+                Request {
+                    operations: vec!["chat", "completion"],
+                    path: "/v1beta/models/MODEL:streamGenerateContent?alt=sse".to_owned(),
+                },
+                Request {
+                    operations: vec!["embeddings"],
+                    path: "/v1beta/models/MODEL:batchEmbedContents".to_owned(),
+                },
+            ]
         );
         assert_eq!(gemini.key, "`x-goog-api-key`");
         let ollama = find("ollama").unwrap().describe();
         let paths: Vec<&str> = ollama.requests.iter().map(|r| r.path.as_str()).collect();
-        assert_eq!(paths, ["/api/chat", "/api/generate"]);
+        assert_eq!(paths, ["/api/chat", "/api/generate", "/api/embed"]);
         assert_eq!(ollama.counts, "runtime");
+        let tei = find("tei").unwrap().describe();
+        let paths: Vec<&str> = tei.requests.iter().map(|r| r.path.as_str()).collect();
+        assert_eq!(paths, ["/embed", "/rerank"]);
+        assert_eq!((tei.stream, tei.counts), ("none", "runtime"));
         let native = find("tgi-generate").unwrap().describe();
         let found_by = native.found_by.unwrap();
         assert_eq!(found_by, "`GET /info`, where there is no OpenAI API");

@@ -2,6 +2,7 @@
 //! a last word. The stream is complete when its body ends after a finish reason.
 
 use super::request::{drop_nulls, encoded};
+use super::retrieval::{GeminiEmbeddings, Retrieval};
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason};
@@ -27,6 +28,7 @@ pub(super) struct Gemini;
 
 pub(super) const GEMINI: RuntimeSpec = RuntimeSpec {
     hosts: &["generativelanguage.googleapis.com"],
+    retrieval: &[(Retrieval::Embeddings, &GeminiEmbeddings)],
     ..RuntimeSpec::new(
         "gemini",
         "the Gemini API, server-sent events; the key travels as `x-goog-api-key`",
@@ -82,7 +84,7 @@ impl Runtime for Gemini {
 }
 
 /// `models/…` in the form that a path can hold, whether or not the name has its collection already.
-fn resource(model: &str) -> String {
+pub(super) fn resource(model: &str) -> String {
     let known = COLLECTIONS
         .iter()
         .find_map(|collection| Some((*collection, model.strip_prefix(collection)?)));
@@ -156,7 +158,7 @@ fn finish(reason: &str) -> FinishReason {
 }
 
 /// The status goes first: `UNAVAILABLE` is shorter than what its message makes of it.
-fn in_words(error: &Value) -> String {
+pub(super) fn in_words(error: &Value) -> String {
     let text = error_text(error);
     match error.get("status").and_then(Value::as_str) {
         Some(status) => super::text::one_line(&format!("{status}: {text}")),

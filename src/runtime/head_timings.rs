@@ -101,6 +101,12 @@ pub fn head_timings(headers: &HeaderMap, streamed: bool) -> ServerTimings {
     said.timings(streamed)
 }
 
+/// Tokens that were read, as Text Embeddings Inference counts them in the head.
+pub fn head_input_tokens(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get("x-compute-tokens")?.to_str().ok()?;
+    text.parse().ok()
+}
+
 /// TGI's names carry no unit, and others write seconds under them: taken only all together and as TGI
 /// writes them, whole milliseconds. Its inference time is prefill and decode in one, and
 /// `x-time-per-token` is that by the number of tokens: nothing of its own.

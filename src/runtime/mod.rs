@@ -9,6 +9,7 @@ mod llamacpp;
 mod ollama;
 mod openai;
 mod request;
+mod retrieval;
 mod servers;
 mod sglang;
 mod text;
@@ -17,9 +18,11 @@ mod tgi;
 mod toy;
 
 pub use description::{Request, RuntimeDescription, reference_markdown};
-pub use head_timings::head_timings;
+pub use head_timings::{head_input_tokens, head_timings};
+pub use retrieval::{Retrieval, RetrievalInput, Retriever, reader};
 
 use crate::measure::delta::Delta;
+use crate::measure::items::Items;
 use crate::wire::{Frame, Framing};
 use crate::workload::Prompt;
 use bytes::Bytes;
@@ -118,6 +121,11 @@ pub trait Interpreter: Send + Sync {
     fn ends_with_body(&self) -> bool {
         false
     }
+
+    /// The vectors or ranks of the answer, where such were asked for and have come.
+    fn items(&self) -> Option<Items> {
+        None
+    }
 }
 
 /// A runtime that a configuration can name.
@@ -136,9 +144,34 @@ pub struct RuntimeSpec {
     question: Option<Question>,
     /// Whom its models belong to in the OpenAI API's list of models.
     owners: &'static [&'static str],
+    /// Whether it writes text: chat and completion.
+    pub generates: bool,
+    /// What else it can be asked for, and how.
+    retrieval: &'static [(Retrieval, &'static dyn Retriever)],
 }
 
 impl RuntimeSpec {
+    /// How it is asked for vectors or ranks. `None`: it has none.
+    pub fn retriever(&self, kind: Retrieval) -> Option<&'static dyn Retriever> {
+        let mut known = self.retrieval.iter();
+        known.find_map(|(offered, how)| (*offered == kind).then_some(*how))
+    }
+
+    /// Whether it can be asked for this; `None` is text.
+    pub fn offers(&self, retrieval: Option<Retrieval>) -> bool {
+        retrieval.map_or(self.generates, |kind| self.retriever(kind).is_some())
+    }
+
+    /// The values of a scenario's `operation` that suit it.
+    pub fn operations(&self) -> impl Iterator<Item = &'static str> {
+        let text: &[&str] = match self.generates {
+            true => &["chat", "completion"],
+            false => &[],
+        };
+        let others = self.retrieval.iter().map(|(kind, _)| kind.as_str());
+        text.iter().copied().chain(others)
+    }
+
     /// A runtime that `auto` does not find.
     const fn new(
         name: &'static str,
@@ -154,6 +187,8 @@ impl RuntimeSpec {
             hosts: &[],
             question: None,
             owners: &[],
+            generates: true,
+            retrieval: &[],
         }
     }
 }
@@ -165,6 +200,7 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     ollama::OLLAMA,
     servers::SGLANG,
     servers::VLLM,
+    retrieval::TEI,
     servers::TGI,
     servers::LLAMACPP,
     servers::LLAMAEDGE,
@@ -186,9 +222,7 @@ pub fn find(name: &str) -> Option<&'static RuntimeSpec> {
 /// The runtime of a host that is known by its name. All others have to be asked.
 pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
     let is_it = |known: &&str| known.eq_ignore_ascii_case(host);
-    RUNTIMES
-        .iter()
-        .find(|spec| spec.hosts.iter().any(|known| is_it(known)))
+    RUNTIMES.iter().find(|spec| spec.hosts.iter().any(&is_it))
 }
 
 impl std::fmt::Debug for RuntimeSpec {

@@ -4,6 +4,7 @@
 use super::detect::{Question, text};
 use super::openai::messages;
 use super::request::drop_nulls;
+use super::retrieval::{OllamaEmbeddings, Retrieval};
 use super::text::{Text, error_text, parse};
 use super::{EncodeInput, EncodedRequest, Interpreter, Operation, Runtime, RuntimeSpec};
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
@@ -22,6 +23,7 @@ pub(super) const OLLAMA: RuntimeSpec = RuntimeSpec {
         native: None,
         recognise: |answer| text(answer, &["version"]),
     }),
+    retrieval: &[(Retrieval::Embeddings, &OllamaEmbeddings)],
     ..RuntimeSpec::new(
         "ollama",
         "Ollama's own API: generate and chat, newline-delimited JSON",

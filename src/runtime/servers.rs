@@ -3,6 +3,15 @@
 use super::RuntimeSpec;
 use super::detect::{Question, text};
 use super::openai::OpenAi;
+use super::retrieval::{OpenAiEmbeddings, OpenAiRerank, Retrieval, Retriever};
+
+/// Which of them a server really has is its model's to say.
+const BOTH: &[(Retrieval, &dyn Retriever)] = &[
+    (Retrieval::Embeddings, &OpenAiEmbeddings),
+    (Retrieval::Rerank, &OpenAiRerank),
+];
+
+const EMBEDDINGS: &[(Retrieval, &dyn Retriever)] = &[(Retrieval::Embeddings, &OpenAiEmbeddings)];
 
 pub(super) const SGLANG: RuntimeSpec = RuntimeSpec {
     question: Some(Question {
@@ -12,6 +21,7 @@ pub(super) const SGLANG: RuntimeSpec = RuntimeSpec {
         recognise: |answer| text(answer, &["version", "sglang_version"]),
     }),
     owners: &["sglang"],
+    retrieval: BOTH,
     ..RuntimeSpec::new(
         "sglang",
         "SGLang's OpenAI-compatible server",
@@ -31,6 +41,7 @@ pub(super) const VLLM: RuntimeSpec = RuntimeSpec {
         },
     }),
     owners: &["vllm"],
+    retrieval: BOTH,
     ..RuntimeSpec::new(
         "vllm",
         "vLLM's OpenAI-compatible server",
@@ -69,6 +80,7 @@ pub(super) const LLAMACPP: RuntimeSpec = RuntimeSpec {
     }),
     // `me` is llama-cpp-python.
     owners: &["llamacpp", "me"],
+    retrieval: BOTH,
     ..RuntimeSpec::new(
         "llamacpp",
         "llama.cpp's server, and llama-cpp-python's",
@@ -79,6 +91,7 @@ pub(super) const LLAMACPP: RuntimeSpec = RuntimeSpec {
 
 pub(super) const LLAMAEDGE: RuntimeSpec = RuntimeSpec {
     owners: &["Not specified"],
+    retrieval: EMBEDDINGS,
     ..RuntimeSpec::new(
         "llamaedge",
         "LlamaEdge (WASM), by its OpenAI-compatible API",
@@ -87,9 +100,12 @@ pub(super) const LLAMAEDGE: RuntimeSpec = RuntimeSpec {
     )
 };
 
-pub(super) const OPENAI: RuntimeSpec = RuntimeSpec::new(
-    "openai",
-    "any server with the OpenAI API: chat and completions, server-sent events",
-    &OpenAi,
-    "https://api.openai.com",
-);
+pub(super) const OPENAI: RuntimeSpec = RuntimeSpec {
+    retrieval: BOTH,
+    ..RuntimeSpec::new(
+        "openai",
+        "any server with the OpenAI API: chat and completions, server-sent events",
+        &OpenAi,
+        "https://api.openai.com",
+    )
+};

@@ -160,6 +160,7 @@ fn scenario(settings: &Settings) -> ScenarioSettings {
         },
         connection: settings.connection,
         operation: Operation::Chat,
+        retrieval: None,
         stream: true,
         generation: Generation {
             output_tokens: Some(settings.tokens),

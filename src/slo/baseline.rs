@@ -2,7 +2,7 @@
 
 use super::comparison::{Comparison, Quantity};
 use crate::base::build::VERSION;
-use crate::probe::{Observation, Probe};
+use crate::probe::{Observation, Probe, RetrievalSettings};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -306,6 +306,11 @@ fn request(probe: &Probe) -> Map<String, Value> {
         ("extra_body", json!(generation.extra_body)),
     ] {
         request.insert(key.to_owned(), value);
+    }
+    // Recordings of text know nothing of it.
+    if let Some(RetrievalSettings { kind, inputs, .. }) = scenario.retrieval {
+        request.insert("operation".to_owned(), json!(kind));
+        request.insert("inputs".to_owned(), json!(inputs));
     }
     request
 }

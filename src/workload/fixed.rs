@@ -59,6 +59,24 @@ impl Workload for FixedWorkload {
             CachePolicy::Warm => prompt,
         }
     }
+
+    /// The prompt, without the system message.
+    fn text(&self, seed: u64, index: u32, _calibration: &Calibration) -> Prompt {
+        let prompt = Prompt {
+            system: None,
+            user: self.prompt.clone(),
+            generated_words: None,
+        };
+        match self.cache {
+            CachePolicy::Cold => nonce::put_in_front(prompt, nonce::of_text(seed, index)),
+            CachePolicy::Warm => prompt,
+        }
+    }
+
+    /// The prompt again.
+    fn query(&self, seed: u64) -> Prompt {
+        self.text(seed, u32::MAX, &Calibration::default())
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +117,25 @@ mod tests {
         let prompt = with_system.next(1, &Calibration::default());
         assert_eq!(prompt.user, "Say hello.");
         assert!(prompt.system.unwrap().ends_with("\nBe brief."));
+    }
+
+    #[test]
+    fn the_texts_of_a_request_are_the_prompt_each_with_its_own_nonce_when_cold() {
+        let calibration = Calibration::default();
+        let texts = |cache| {
+            let workload = FixedWorkload::new(&settings(cache, None)).unwrap();
+            workload.texts(1, 3, true, &calibration)
+        };
+        let warm = texts(CachePolicy::Warm);
+        assert_eq!(warm.inputs, ["Say hello."; 3]);
+        assert_eq!(warm.query.as_deref(), Some("Say hello."));
+        let cold = texts(CachePolicy::Cold);
+        let mut all = cold.inputs.clone();
+        all.extend(cold.query);
+        assert!(all.iter().all(|text| text.ends_with("\nSay hello.")));
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), 4);
     }
 
     #[test]

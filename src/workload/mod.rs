@@ -39,10 +39,46 @@ pub struct Prompt {
     pub generated_words: Option<usize>,
 }
 
+/// The texts of one request for vectors or ranks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Texts {
+    /// What the others are ranked by.
+    pub query: Option<String>,
+    /// What is embedded or ranked.
+    pub inputs: Vec<String>,
+    /// Words of one input on average, its share of the nonces not among them, and with the query where there is one,
+    /// since a model reads both together. Absent where nothing was generated.
+    pub generated_words: Option<usize>,
+}
+
 /// Yields prompts. Pure and shareable.
 pub trait Workload: fmt::Debug + Send + Sync {
     /// The prompt of the run with this seed.
     fn next(&self, seed: u64, calibration: &Calibration) -> Prompt;
+
+    /// One text of the run with this seed, to be embedded or ranked: as long as a prompt, and with nothing to be done.
+    fn text(&self, seed: u64, index: u32, calibration: &Calibration) -> Prompt;
+
+    /// What the run's texts are ranked by.
+    fn query(&self, seed: u64) -> Prompt;
+
+    /// The texts of a request for so many vectors, or for ranks of so many documents.
+    fn texts(&self, seed: u64, count: u32, ranked: bool, calibration: &Calibration) -> Texts {
+        let query = ranked.then(|| self.query(seed));
+        let texts = (0..count).map(|index| self.text(seed, index, calibration));
+        let texts: Vec<Prompt> = texts.collect();
+        let words: Option<usize> = texts.iter().map(|text| text.generated_words).sum();
+        let beside = query
+            .as_ref()
+            .map_or(Some(0), |query| query.generated_words);
+        Texts {
+            generated_words: words
+                .zip(beside)
+                .map(|(words, beside)| words / texts.len().max(1) + beside),
+            query: query.map(|query| query.user),
+            inputs: texts.into_iter().map(|text| text.user).collect(),
+        }
+    }
 }
 
 /// What a scenario asks of a workload.

@@ -31,6 +31,9 @@ const SHORT_INSTRUCTION: &str = "Continue this story at great length.";
 /// The long instruction is used where the user's message has at least so many times its words.
 const ROOM_FOR_INSTRUCTION: usize = 2;
 
+/// Words of a query: what people type into a search.
+const QUERY_WORDS: usize = 12;
+
 /// Words from which a tokenizer's tokens per word are taken.
 const SAMPLE_WORDS: usize = 2000;
 
@@ -53,6 +56,15 @@ pub struct SyntheticWorkload {
     system: Option<Arc<str>>,
     input_tokens: u32,
     exact: Option<ExactLength>,
+}
+
+/// What stands around the generated prose.
+#[derive(Clone, Copy, Debug)]
+enum Wording {
+    /// System message and instruction.
+    Prompt,
+    /// Nothing but a nonce.
+    Bare,
 }
 
 /// A tokenizer and how many tokens it makes of a word of the corpus.
@@ -90,8 +102,23 @@ impl SyntheticWorkload {
         })
     }
 
+    fn seed_of(&self, seed: u64) -> u64 {
+        match self.cache {
+            CachePolicy::Cold => seed,
+            CachePolicy::Warm => WARM_SEED,
+        }
+    }
+
     fn system_words(&self) -> usize {
         self.system.as_deref().map_or(0, count_words)
+    }
+
+    /// A text of that many words and some filler, with the wording around it.
+    fn worded(&self, wording: Wording, seed: u64, words: usize, filler: usize) -> Prompt {
+        match wording {
+            Wording::Prompt => self.prompt(seed, words, filler),
+            Wording::Bare => bare(seed, words, filler),
+        }
     }
 
     /// A prompt of that many words, the system message's included, and some filler.
@@ -114,12 +141,20 @@ impl SyntheticWorkload {
         nonce::put_in_front(prompt, seed)
     }
 
-    /// Searches the prompt whose text is `input_tokens` long.
-    fn exact_prompt(&self, seed: u64, exact: &ExactLength) -> Prompt {
+    /// A text of the wanted length.
+    fn measured(&self, wording: Wording, seed: u64, calibration: &Calibration) -> Prompt {
+        match &self.exact {
+            Some(exact) => self.exact_text(wording, seed, exact),
+            None => self.worded(wording, seed, calibration.words_for(self.input_tokens), 0),
+        }
+    }
+
+    /// Searches the text that is `input_tokens` long.
+    fn exact_text(&self, wording: Wording, seed: u64, exact: &ExactLength) -> Prompt {
         let wanted = self.input_tokens as usize;
         let tolerance = wanted / 100;
         let mut words = (wanted as f64 / exact.tokens_per_word) as usize;
-        let mut best = self.prompt(seed, words, 0);
+        let mut best = self.worded(wording, seed, words, 0);
         let mut tokens = exact.count(&best);
         for _ in 0..MAX_CORRECTIONS {
             if tokens.abs_diff(wanted) <= tolerance {
@@ -131,24 +166,33 @@ impl SyntheticWorkload {
             } else {
                 words.saturating_sub(step)
             };
-            best = self.prompt(seed, words, 0);
+            best = self.worded(wording, seed, words, 0);
             tokens = exact.count(&best);
         }
-        self.filled_prompt(seed, words, exact)
+        self.filled_text(wording, seed, words, exact)
     }
 
     /// Short prompts allow no error: takes whole words as far as they go, and fills up the rest.
-    fn filled_prompt(&self, seed: u64, around: usize, exact: &ExactLength) -> Prompt {
+    fn filled_text(
+        &self,
+        wording: Wording,
+        seed: u64,
+        around: usize,
+        exact: &ExactLength,
+    ) -> Prompt {
         let wanted = self.input_tokens as usize;
         let mut words = around;
-        let mut best = self.prompt(seed, words, 0);
-        let fewest = self.system_words() + count_words(SHORT_INSTRUCTION) + 1;
+        let mut best = self.worded(wording, seed, words, 0);
+        let fewest = match wording {
+            Wording::Prompt => self.system_words() + count_words(SHORT_INSTRUCTION) + 1,
+            Wording::Bare => 1,
+        };
         while exact.count(&best) > wanted && words > fewest {
             words -= 1;
-            best = self.prompt(seed, words, 0);
+            best = self.worded(wording, seed, words, 0);
         }
         for filler in 1..=wanted {
-            let candidate = self.prompt(seed, words, filler);
+            let candidate = self.worded(wording, seed, words, filler);
             if exact.count(&candidate) > wanted {
                 break;
             }
@@ -178,15 +222,31 @@ impl ExactLength {
 
 impl Workload for SyntheticWorkload {
     fn next(&self, seed: u64, calibration: &Calibration) -> Prompt {
-        let seed = match self.cache {
-            CachePolicy::Cold => seed,
-            CachePolicy::Warm => WARM_SEED,
-        };
-        match &self.exact {
-            Some(exact) => self.exact_prompt(seed, exact),
-            None => self.prompt(seed, calibration.words_for(self.input_tokens), 0),
-        }
+        let seed = self.seed_of(seed);
+        self.measured(Wording::Prompt, seed, calibration)
     }
+
+    fn text(&self, seed: u64, index: u32, calibration: &Calibration) -> Prompt {
+        let seed = nonce::of_text(self.seed_of(seed), index);
+        self.measured(Wording::Bare, seed, calibration)
+    }
+
+    fn query(&self, seed: u64) -> Prompt {
+        let seed = nonce::of_text(self.seed_of(seed), u32::MAX);
+        bare(seed, QUERY_WORDS, 0)
+    }
+}
+
+/// Nothing but prose, its nonce in front.
+fn bare(seed: u64, words: usize, filler: usize) -> Prompt {
+    let words = words.max(1);
+    let body = corpus::text(seed, words);
+    let prompt = Prompt {
+        system: None,
+        user: format!("{body}{}", FILLER.repeat(filler)),
+        generated_words: Some(words + filler),
+    };
+    nonce::put_in_front(prompt, seed)
 }
 
 fn count_words(text: &str) -> usize {
@@ -231,6 +291,31 @@ mod tests {
             workload.next(1, &calibration),
             workload.next(2, &calibration)
         );
+    }
+
+    #[test]
+    fn texts_have_no_instruction_and_differ_within_a_request() {
+        let calibration = Calibration::default();
+        for cache in [CachePolicy::Cold, CachePolicy::Warm] {
+            let workload = workload(cache, Some("Be brief."), 64);
+            let texts = workload.texts(7, 4, true, &calibration);
+            let mut all = texts.inputs.clone();
+            all.extend(texts.query.clone());
+            for text in &all {
+                assert!(
+                    !text.contains("Continue") && !text.contains("Be brief"),
+                    "{text}"
+                );
+            }
+            all.sort();
+            all.dedup();
+            assert_eq!(all.len(), 5);
+            let words = texts.inputs.iter().map(|text| count_words(text) - 1);
+            let each = words.sum::<usize>() / 4;
+            assert_eq!(texts.generated_words, Some(each + QUERY_WORDS));
+            let again = workload.texts(8, 4, true, &calibration);
+            assert_eq!(texts == again, cache == CachePolicy::Warm);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod nvml;
 mod outcomes;
 mod process;
 mod regression;
+mod retrieval;
 mod runtime_metrics;
 mod selftest;
 mod simulate;

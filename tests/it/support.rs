@@ -83,6 +83,7 @@ pub fn scenario() -> ScenarioSettings {
         },
         connection: ConnectionPolicy::Cold,
         operation: Operation::Chat,
+        retrieval: None,
         stream: true,
         generation: Generation {
             output_tokens: Some(12),

@@ -188,6 +188,18 @@ async fn courses(
             }
         };
         for (scenario, objectives) in wanted {
+            let retrieval = scenario.settings.retrieval;
+            if !identity.0.offers(retrieval.map(|settings| settings.kind)) {
+                let (runtime, name) = (identity.0.name, &scenario.settings.name);
+                unknown.push(Reason::new(
+                    Verdict::Undecided,
+                    format!(
+                        "{} cannot be asked {name}: its runtime `{runtime}` has no such operation",
+                        target.name
+                    ),
+                ));
+                continue;
+            }
             let probe = request::probe(
                 target.clone(),
                 identity.clone(),

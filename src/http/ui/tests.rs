@@ -43,6 +43,7 @@ fn run(labels: &ProbeLabels, seconds_ago: i64, ttft_ms: u64) -> Observation {
         outcome: Outcome::Success,
         failure: None,
         streamed: true,
+        inputs: None,
         connection: ConnectionState::Warm,
         reused: true,
         phases: Phases::default(),
