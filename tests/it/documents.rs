@@ -1,6 +1,7 @@
 //! What is generated into documents is up to date. `SONDE_UPDATE=1` writes it.
 
-use sonde::config::Environment;
+use sonde::config::{Environment, LoadInput, load};
+use sonde::runtime::RUNTIMES;
 use std::fs;
 use std::path::Path;
 
@@ -59,4 +60,59 @@ fn the_page_of_metrics_lists_every_family_in_its_section() {
         sonde::metrics::catalogue().len(),
         "a family has none of the prefixes {SECTIONS:?}: give it a section"
     );
+}
+
+#[test]
+fn the_page_of_runtimes_lists_every_one() {
+    check(
+        "docs/runtimes/README.md",
+        "runtimes",
+        &sonde::runtime::reference_markdown(),
+    );
+}
+
+/// What stands between "```yaml" and "```".
+fn yaml_blocks(page: &str) -> Vec<&str> {
+    let begins = page.split("```yaml\n").skip(1);
+    begins
+        .filter_map(|rest| rest.split("\n```").next())
+        .collect()
+}
+
+/// The words of a text that are environment variables, each with a value.
+fn variables(text: &str) -> Environment {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let is_name =
+        |word: &&str| word.contains('_') && !word.contains(|c: char| c.is_ascii_lowercase());
+    Environment::from_pairs(words.filter(is_name).map(|name| (name, "a-secret")))
+}
+
+#[test]
+fn every_runtime_has_a_page_and_what_it_says_to_write_loads() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runtimes");
+    for spec in RUNTIMES {
+        let path = folder.join(format!("{}.md", spec.name));
+        let page =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut named = false;
+        for block in yaml_blocks(&page) {
+            let loaded = load(LoadInput {
+                path: Some(&path),
+                file: Some(block),
+                environment: &variables(block),
+                overrides: Vec::new(),
+            });
+            let settings = loaded.unwrap_or_else(|problems| panic!("{problems}\n{block}"));
+            named |= settings
+                .targets
+                .iter()
+                .any(|target| target.settings.runtime == Some(spec));
+        }
+        assert!(
+            named,
+            "{}: no example has `runtime: {}`",
+            path.display(),
+            spec.name
+        );
+    }
 }
