@@ -49,9 +49,10 @@ fn summary(settings: &Settings) -> String {
         let runtime = target.runtime.map_or("auto", |runtime| runtime.name);
         let model = target.model.as_deref().unwrap_or("the first it offers");
         out.push_str(&format!(
-            "target {}: {runtime}, {model}, {}\n",
+            "target {}: {runtime}, {model}, {}{}\n",
             target.name,
-            target.endpoint.url()
+            target.endpoint.url(),
+            target.endpoint.through()
         ));
         let before = series;
         for scenario in &plan.scenarios {

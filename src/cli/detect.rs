@@ -2,7 +2,7 @@
 
 use super::{CliError, printer};
 use crate::base::secret::Secret;
-use crate::config::Environment;
+use crate::config::{self, Environment};
 use crate::runtime::detect::{Detection, detect};
 use crate::transport::{Auth, Dialer, Endpoint, SecretSource};
 use clap::Args;
@@ -65,6 +65,8 @@ impl ProofArgs {
     ) -> Result<(Endpoint, Dialer), CliError> {
         let mut endpoint =
             Endpoint::parse(url).map_err(|error| CliError::Usage(format!("`{url}` {error}")))?;
+        endpoint.proxy = config::proxy_of(&endpoint, environment)
+            .map_err(|(name, error)| CliError::Usage(format!("`{name}` {error}")))?;
         if let Some(name) = &self.bearer_env {
             let token = environment.get(name).map(Secret::new).ok_or_else(|| {
                 CliError::Usage(format!("`--bearer-env {name}`: that variable is not set"))

@@ -18,6 +18,7 @@ mod matrix;
 mod objective;
 mod placeholder;
 mod problem;
+mod proxy;
 mod raw;
 mod resolve;
 mod resources;
@@ -35,6 +36,7 @@ mod watch;
 
 pub use environment::{Environment, PREFIX};
 pub use problem::{Problem, Problems};
+pub use proxy::of_environment as proxy_of;
 pub use schema::{json_schema, reference_markdown};
 pub use source::parse_value;
 pub use watch::Watched;

@@ -254,6 +254,9 @@ pub struct RawTarget {
     /// usually has them, such as at `<url>/metrics`. `off`: it is not asked. Credentials and headers go
     /// there only if the host is that of `url`.
     pub metrics_url: Option<String>,
+    /// The proxy on the way there, `http://proxy.internal:3128`, or `none`. Absent: what `HTTPS_PROXY`, `HTTP_PROXY`,
+    /// `ALL_PROXY` and `NO_PROXY` say.
+    pub proxy: Option<String>,
     /// How requests prove who they are: a bearer token, or a user name with its password.
     pub auth: Option<RawAuth>,
     /// How the server's certificate is judged and ours is shown.

@@ -1,6 +1,7 @@
 //! Where the runtimes' own metrics are, and how often they are read.
 
 use super::problem::Problem;
+use super::proxy;
 use super::raw::RawRuntimeMetrics;
 use super::resolve::Context;
 use super::secret;
@@ -34,7 +35,7 @@ pub(super) fn settings(
 pub(super) fn page(
     place: &str,
     url: Option<String>,
-    target: &Endpoint,
+    (target, proxy): (&Endpoint, Option<&str>),
     context: &mut Context<'_>,
 ) -> Option<PageSource> {
     let Some(url) = url else {
@@ -69,6 +70,9 @@ pub(super) fn page(
         path = format!("{path}?{query}");
     }
     trust_as(target, &mut endpoint);
+    // A proxy that is named is no reason to reach a Unix socket through it.
+    let proxy = proxy.filter(|_| endpoint.socket.is_none());
+    endpoint.proxy = proxy::choose(place, proxy, &endpoint, context);
     match Dialer::new(&endpoint) {
         Ok(dialer) => Some(PageSource::At(Box::new(PageAddress {
             endpoint,

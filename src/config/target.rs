@@ -4,7 +4,9 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, credentials, defaults, governor, matrix, runtime_metrics, secret, trust};
+use super::{
+    TargetPlan, credentials, defaults, governor, matrix, proxy, runtime_metrics, secret, trust,
+};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
@@ -94,6 +96,7 @@ fn target(
         headers_env,
         headers_file,
         metrics_url,
+        proxy,
         max_in_flight,
         price: raw_price,
         budget,
@@ -141,8 +144,10 @@ fn target(
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
+        let proxy = proxy.as_deref();
+        endpoint.proxy = proxy::choose(place, proxy, &endpoint, context);
         let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
-        let page = runtime_metrics::page(place, metrics_url, &endpoint, context)?;
+        let page = runtime_metrics::page(place, metrics_url, (&endpoint, proxy), context)?;
         Some((endpoint, dialer, page))
     });
     let plan = connected.map(|(endpoint, dialer, runtime_page)| TargetPlan {

@@ -17,7 +17,7 @@ use crate::wire::Framing;
 use crate::workload::Prompt;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -218,14 +218,27 @@ impl<'a> Run<'a> {
             Ok(Err(error)) => {
                 let outcome = match error {
                     DialError::Dns { .. } => Outcome::Dns,
-                    DialError::Connect { .. } => Outcome::Refused,
+                    // Tinyproxy says 401 where others say 407.
+                    DialError::Proxy {
+                        status:
+                            Some(
+                                StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                                | StatusCode::UNAUTHORIZED,
+                            ),
+                        ..
+                    } => Outcome::Auth,
+                    DialError::Connect { .. } | DialError::Proxy { .. } => Outcome::Refused,
                     DialError::Tls(_) => Outcome::Tls,
                 };
                 Err(Failed::new(outcome, error.to_string()))
             }
             Err(_) => Err(Failed::new(
                 Outcome::TimeoutConnect,
-                format!("no connection to {} within {limit:?}", endpoint.place()),
+                format!(
+                    "no connection to {}{} within {limit:?}",
+                    endpoint.place(),
+                    endpoint.through()
+                ),
             )),
         }
     }
@@ -277,9 +290,13 @@ impl<'a> Run<'a> {
         };
         tokio::time::timeout(limit, read).await.ok();
         let said = self.probe.target.runtime.adapter.error_message(&body);
+        // Without TLS it may be the proxy that says so.
+        let endpoint = &self.probe.target.settings.endpoint;
+        let through = endpoint.through();
+        let through = if endpoint.tls.is_some() { "" } else { &through };
         let message = match said {
-            Some(said) => format!("HTTP {}: {said}", head.status),
-            None => format!("HTTP {}", head.status),
+            Some(said) => format!("HTTP {}{through}: {said}", head.status),
+            None => format!("HTTP {}{through}", head.status),
         };
         Failed::new(outcome_of(head.status), message)
     }

@@ -7,7 +7,8 @@ use http::StatusCode;
 
 pub(super) fn outcome_of(status: StatusCode) -> Outcome {
     match status.as_u16() {
-        401 | 403 => Outcome::Auth,
+        // 407 is a proxy's.
+        401 | 403 | 407 => Outcome::Auth,
         429 => Outcome::RateLimited,
         300..=499 => Outcome::Http4xx,
         500..=599 => Outcome::Http5xx,

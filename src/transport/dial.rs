@@ -3,8 +3,10 @@
 use super::clock::Alignment;
 use super::clocks::Clocks;
 use super::exchange::Connection;
+use super::proxy::Proxy;
 use super::settings::Endpoint;
 use super::tls::{self, TlsError};
+use http::StatusCode;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 pub struct DialPhases {
     /// Name to addresses; absent for a literal address.
     pub dns: Option<Duration>,
-    /// TCP handshake, refused addresses before the good one included.
+    /// TCP handshake, refused addresses before the good one included; and a proxy's tunnel.
     pub connect: Option<Duration>,
     /// TLS handshake.
     pub tls: Option<Duration>,
@@ -44,6 +46,18 @@ pub enum DialError {
         place: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// The proxy makes no tunnel.
+    #[error("the proxy {proxy} made no tunnel to {place}: {reason}")]
+    Proxy {
+        /// Without its secret.
+        proxy: String,
+        /// Host and port behind it.
+        place: String,
+        /// How it answered, where it did.
+        status: Option<StatusCode>,
+        /// The same in words.
+        reason: String,
     },
     /// The handshake failed.
     #[error("TLS handshake failed: {0}")]
@@ -106,8 +120,19 @@ impl Dialer {
         if let Some(path) = &endpoint.socket {
             return connect_local(path, clocks, progress).await;
         }
-        let addresses = resolve(endpoint, progress).await?;
-        let mut connection = connect(&addresses, clocks, progress).await?;
+        let mut connection = match &endpoint.proxy {
+            None => connect((&endpoint.host, endpoint.port), clocks, progress).await?,
+            Some(proxy) => {
+                let connected = connect((&proxy.host, proxy.port), clocks, progress).await;
+                let mut connection = connected.map_err(|error| of_proxy(error, proxy))?;
+                if self.tls.is_some() {
+                    let started = Instant::now();
+                    tunnel(&mut connection, proxy, endpoint).await?;
+                    progress.connect = progress.connect.map(|took| took + started.elapsed());
+                }
+                connection
+            }
+        };
         if let Some((config, name)) = &self.tls {
             let started = Instant::now();
             let tls = ClientConnection::new(config.clone(), name.clone());
@@ -119,19 +144,56 @@ impl Dialer {
     }
 }
 
-async fn resolve(
+/// Says of which host these failures are.
+fn of_proxy(error: DialError, proxy: &Proxy) -> DialError {
+    match error {
+        DialError::Dns { host, source } => DialError::Dns {
+            host: format!("{host}` of the proxy `{proxy}"),
+            source,
+        },
+        DialError::Connect { place, source } => DialError::Connect {
+            place: format!("the proxy {proxy} at {place}"),
+            source,
+        },
+        other => other,
+    }
+}
+
+async fn tunnel(
+    connection: &mut Connection,
+    proxy: &Proxy,
     endpoint: &Endpoint,
+) -> Result<(), DialError> {
+    let place = endpoint.host_and_port();
+    let answer = connection
+        .tunnel(&place, proxy.authorization.as_ref())
+        .await;
+    let (status, reason) = match answer {
+        Ok(head) if head.status.is_success() => return Ok(()),
+        Ok(head) => (Some(head.status), format!("it answered `{}`", head.status)),
+        Err(error) => (None, error.to_string()),
+    };
+    Err(DialError::Proxy {
+        proxy: proxy.to_string(),
+        place,
+        status,
+        reason,
+    })
+}
+
+async fn resolve(
+    (host, port): (&str, u16),
     progress: &mut DialPhases,
 ) -> Result<Vec<SocketAddr>, DialError> {
-    if let Ok(literal) = endpoint.host.parse() {
-        return Ok(vec![SocketAddr::new(literal, endpoint.port)]);
+    if let Ok(literal) = host.parse() {
+        return Ok(vec![SocketAddr::new(literal, port)]);
     }
     let failed = |source| DialError::Dns {
-        host: endpoint.host.clone(),
+        host: host.to_owned(),
         source,
     };
     let started = Instant::now();
-    let addresses: Vec<_> = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
         .await
         .map_err(failed)?
         .collect();
@@ -159,15 +221,16 @@ async fn connect_local(
 
 /// Tries the addresses one after the other, as the resolver orders them.
 async fn connect(
-    addresses: &[SocketAddr],
+    place: (&str, u16),
     clocks: &Clocks,
     progress: &mut DialPhases,
 ) -> Result<Connection, DialError> {
+    let addresses = resolve(place, progress).await?;
     let started = Instant::now();
     let mut last = None;
     for address in addresses {
         let began = Alignment::now();
-        match clocks.connect(*address).await {
+        match clocks.connect(address).await {
             Ok((socket, watch)) => {
                 progress.connect = Some(started.elapsed());
                 return Ok(Connection::new(socket, watch, began));

@@ -1,6 +1,8 @@
 //! One HTTP/1.1 connection. Whatever is pending is read and stamped first; where decoding takes long, it
 //! comes after every other connection of the thread that is due has been read as well.
 
+mod tunnel;
+
 use super::clock::Alignment;
 use super::dial::DialError;
 use super::http1::{self, Event, HttpError, Response, ResponseHead};

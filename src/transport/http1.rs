@@ -12,6 +12,11 @@ pub(super) const MAX_HEADERS: usize = 128;
 /// Most bytes of one chunk's size line; extensions have no use.
 const MAX_SIZE_LINE: usize = 16 * 1024;
 
+/// On a request: it goes to a proxy, which is to ask whoever is at this `http://host:port` (RFC 9112, section
+/// 3.2.2).
+#[derive(Clone, Debug)]
+pub(super) struct ThroughProxy(pub(super) String);
+
 /// Why bytes are no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HttpError {
@@ -348,10 +353,13 @@ fn chunk_size(line: &[u8]) -> Result<u64, HttpError> {
 /// Writes a request, head and body in one piece, so that it leaves in one write.
 pub(super) fn write_request(request: &Request<bytes::Bytes>) -> Vec<u8> {
     let body = request.body();
-    let target = request
+    let path = request
         .uri()
         .path_and_query()
         .map_or("/", |path| path.as_str());
+    let origin = request.extensions().get::<ThroughProxy>();
+    let origin = origin.map_or("", |ThroughProxy(origin)| origin);
+    let target = format!("{origin}{path}");
     let mut head = format!("{} {target} HTTP/1.1\r\n", request.method());
     // Writing to a string cannot fail.
     if !body.is_empty() || request.method() == Method::POST {

@@ -7,6 +7,7 @@ mod clocks;
 mod dial;
 mod exchange;
 mod http1;
+mod proxy;
 mod records;
 mod request;
 #[cfg(target_os = "linux")]
@@ -31,6 +32,7 @@ pub use clocks::{Availability, ClockStatus, Clocks};
 pub use dial::{DialError, DialPhases, Dialer};
 pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
 pub use http1::ResponseHead;
+pub use proxy::{Proxy, ProxyError};
 pub use request::{AskError, PROBE_HEADER, RequestError, RequestParts, ask, build_request};
 pub use settings::{Auth, Endpoint, EndpointError, SecretSource, TlsSettings};
 pub use stamps::Stamps;

@@ -4,13 +4,15 @@
 use super::clocks::Clocks;
 use super::dial::{DialPhases, Dialer};
 use super::exchange::ExchangeError;
-use super::http1::ResponseHead;
+use super::http1::{ResponseHead, ThroughProxy};
 use super::settings::{Auth, Endpoint};
 use crate::base::build::USER_AGENT;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+};
 use http::{Method, Request};
 use std::time::Duration;
 
@@ -109,8 +111,17 @@ pub async fn build_request(
     if let Some((name, value)) = proof(&endpoint.auth, key_header).await? {
         map.insert(name, value);
     }
+    // Under TLS the proxy has made a tunnel, and sees no request.
+    let proxy = endpoint.proxy.as_ref().filter(|_| endpoint.tls.is_none());
+    if let Some(value) = proxy.and_then(|proxy| proxy.authorization.clone()) {
+        map.insert(PROXY_AUTHORIZATION, value);
+    }
     for (name, value) in headers.iter().chain(&endpoint.headers) {
         map.insert(name.clone(), value.clone());
+    }
+    if proxy.is_some() {
+        let origin = ThroughProxy(format!("http://{}", endpoint.authority()));
+        request.extensions_mut().insert(origin);
     }
     Ok(request)
 }

@@ -1,5 +1,6 @@
 //! Where a request goes and how it proves who it is.
 
+use super::proxy::Proxy;
 use crate::base::secret::Secret;
 use http::header::{HeaderName, HeaderValue};
 use http::uri::{Scheme, Uri};
@@ -73,6 +74,8 @@ pub struct Endpoint {
     pub port: u16,
     /// A Unix socket to connect to; host and port are then `localhost` and 80, for the `Host` header.
     pub socket: Option<PathBuf>,
+    /// A proxy on the way there.
+    pub proxy: Option<Proxy>,
     /// Path prefix of every request, without a slash at its end.
     pub base_path: String,
     /// See [`Auth`].
@@ -141,6 +144,7 @@ impl Endpoint {
             host,
             port,
             socket: None,
+            proxy: None,
             base_path: uri.path().trim_end_matches('/').to_owned(),
             auth: Auth::None,
             headers: Vec::new(),
@@ -168,6 +172,7 @@ impl Endpoint {
             host: "localhost".to_owned(),
             port: 80,
             socket: Some(PathBuf::from(path)),
+            proxy: None,
             base_path: base_path.to_owned(),
             auth: Auth::None,
             headers: Vec::new(),
@@ -179,6 +184,20 @@ impl Endpoint {
         match &self.socket {
             Some(path) => format!("unix:{}", path.display()),
             None => self.authority(),
+        }
+    }
+
+    /// ` through the proxy …`, where there is one.
+    pub fn through(&self) -> String {
+        let proxy = self.proxy.as_ref();
+        proxy.map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"))
+    }
+
+    /// `host:port`, the port always there.
+    pub(super) fn host_and_port(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
         }
     }
 

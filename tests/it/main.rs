@@ -16,6 +16,7 @@ mod matrix;
 mod nvml;
 mod outcomes;
 mod process;
+mod proxy;
 mod regression;
 mod runtime_metrics;
 mod selftest;

@@ -136,7 +136,7 @@ async fn a_socket_that_we_may_not_write_to_is_refused_and_named() {
 async fn the_daemon_finds_out_what_a_unix_socket_speaks_and_who_serves_it() {
     let neighbour = Neighbour::start().await;
     let config = format!(
-        "defaults: {{schedule: '@every 1s'}}\ntargets: [{{url: '{}'}}]",
+        "defaults: {{schedule: '@every 1s', wake: true}}\ntargets: [{{url: '{}'}}]",
         neighbour.url()
     );
     let daemon = Daemon::start(&config).await;

@@ -108,7 +108,9 @@ impl ScrapeError {
         match self {
             Self::Request(_) => ScrapeFailure::Request,
             Self::Dial(DialError::Dns { .. }) => ScrapeFailure::Dns,
-            Self::Dial(DialError::Connect { .. }) => ScrapeFailure::Refused,
+            Self::Dial(DialError::Connect { .. } | DialError::Proxy { .. }) => {
+                ScrapeFailure::Refused
+            }
             Self::Dial(DialError::Tls(_)) => ScrapeFailure::Tls,
             Self::Exchange(_) => ScrapeFailure::Closed,
             Self::Timeout(_) => ScrapeFailure::Timeout,
