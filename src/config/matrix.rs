@@ -401,9 +401,9 @@ impl CellFindings {
         self.0.into_iter().map(move |(mut problem, cells)| {
             let by_key = problem.key.contains(".matrix.");
             if let ([first, others @ ..], false) = (&cells[..], by_key || cells.len() == all) {
-                problem.cell = Some(match others.len() {
-                    0 => format!("where {first}"),
-                    more => format!("where {first}, and {more} more"),
+                problem.rule.push_str(&match others.len() {
+                    0 => format!(", where {first}"),
+                    more => format!(", where {first}, and {more} more"),
                 });
             }
             problem

@@ -14,8 +14,6 @@ const SHOWN_CHARS: usize = 80;
 pub struct Problem {
     /// Where: `targets[1].url`. Empty: the file as a whole.
     pub key: String,
-    /// Which targets of a matrix have it, where not all do.
-    pub cell: Option<String>,
     /// The environment variable or command line that set it, where the file did not.
     pub origin: Option<String>,
     /// What was found there. Absent where nothing was, and where it may be secret.
@@ -37,7 +35,6 @@ impl Problem {
         };
         Self {
             key: key.into(),
-            cell: None,
             origin: None,
             value: None,
             rule,
@@ -58,13 +55,11 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("  ")?;
-        match (&self.origin, &self.cell) {
-            (Some(origin), _) if self.key.is_empty() => write!(f, "{origin}: ")?,
-            (Some(origin), None) => write!(f, "{} (from {origin}): ", self.key)?,
-            (Some(origin), Some(cell)) => write!(f, "{} ({cell}; from {origin}): ", self.key)?,
-            (None, Some(cell)) => write!(f, "{} ({cell}): ", self.key)?,
-            (None, None) if self.key.is_empty() => {}
-            (None, None) => write!(f, "{}: ", self.key)?,
+        match &self.origin {
+            Some(origin) if self.key.is_empty() => write!(f, "{origin}: ")?,
+            Some(origin) => write!(f, "{} (from {origin}): ", self.key)?,
+            None if self.key.is_empty() => {}
+            None => write!(f, "{}: ", self.key)?,
         }
         if let Some(value) = &self.value {
             write!(f, "`{value}` ")?;

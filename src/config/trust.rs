@@ -18,7 +18,10 @@ pub(super) fn dialer(
     match (&mut endpoint.tls, raw) {
         (Some(settings), Some(raw)) => *settings = tls_settings(&place, raw, context),
         (None, Some(_)) => {
-            let rule = "is given, but the scheme of `url` is `http`";
+            let rule = match endpoint.socket {
+                Some(_) => "is given, but `url` is a Unix socket",
+                None => "is given, but the scheme of `url` is `http`",
+            };
             context.refuse(&place, rule, "write `https://…`, or take `tls` out");
         }
         (_, None) => {}

@@ -71,7 +71,7 @@ async fn head_of(client: &mut TcpStream) -> (String, Vec<u8>) {
         let mut more = [0; 4096];
         let length = client.read(&mut more).await.unwrap();
         assert!(length > 0, "a whole head");
-        read.extend_from_slice(&more[..length]);
+        read.extend_from_slice(more.get(..length).unwrap());
     }
 }
 
