@@ -262,8 +262,8 @@ impl Http2 {
             stream,
             ..
         } = self.frame;
-        let is_settings = kind == Kind::Settings && stream == 0;
-        if !self.greeted && !(is_settings && !self.frame.has(frame::ACK)) {
+        let is_hello = kind == Kind::Settings && stream == 0 && !self.frame.has(frame::ACK);
+        if !(self.greeted || is_hello) {
             return Err(HttpError::Malformed(
                 "the peer does not speak HTTP/2: it does not begin with its settings",
             ));

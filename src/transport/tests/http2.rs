@@ -33,10 +33,13 @@ async fn exchange(connection: &mut Connection) -> Result<Vec<u8>, ExchangeError>
     read_body(connection).await
 }
 
+/// The protocols that a server agrees to.
+type Known = &'static [&'static [u8]];
+
 #[test]
 fn what_is_spoken_is_what_both_sides_can() {
-    let both: &[&[u8]] = &[b"http/1.1", b"h2"];
-    let cases: [(HttpChoice, &[&[u8]], Option<&str>); 8] = [
+    let both: Known = &[b"http/1.1", b"h2"];
+    let cases: [(HttpChoice, Known, Option<&str>); 8] = [
         (HttpChoice::Auto, &[b"h2", b"http/1.1"], Some("HTTP/2")),
         // The server's order counts.
         (HttpChoice::Auto, both, Some("HTTP/1.1")),
