@@ -197,9 +197,7 @@ pub fn of_host(host: &str) -> Option<&'static RuntimeSpec> {
         Some(end) => host.strip_suffix(end).is_some_and(|name| !name.is_empty()),
         None => *known == host,
     };
-    RUNTIMES
-        .iter()
-        .find(|spec| spec.hosts.iter().any(|known| is_it(known)))
+    RUNTIMES.iter().find(|spec| spec.hosts.iter().any(&is_it))
 }
 
 impl std::fmt::Debug for RuntimeSpec {

@@ -148,6 +148,9 @@ impl Refusal {
                     503 => "ServiceUnavailableError",
                     _ => "InternalServerError",
                 };
+                if flavor == RuntimeFlavor::TensorRtLlm {
+                    return json!({"object": "error", "message": message, "type": kind, "code": code});
+                }
                 json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
             }
         }

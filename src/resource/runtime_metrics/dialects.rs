@@ -94,7 +94,7 @@ pub(super) const DIALECTS: &[Dialect] = &[
         page: Page::Exposition(TRITON),
     },
     Dialect {
-        runtime: "tensorrt-llm",
+        runtime: "trtllm",
         // `/metrics` there is JSON, of single iterations.
         path: "/prometheus/metrics",
         port: None,
@@ -110,10 +110,13 @@ pub(super) const DIALECTS: &[Dialect] = &[
 
 /// The dialect of a runtime. Absent: none is known, or the runtime has none.
 pub(super) fn of(runtime: &str) -> Option<&'static Dialect> {
-    // `tgi-generate` is TGI's server by another of its routes.
-    let server = runtime.split('-').next().unwrap_or(runtime);
-    let of = |name: &str| DIALECTS.iter().find(|dialect| dialect.runtime == name);
-    of(runtime).or_else(|| of(server))
+    let server = match runtime {
+        // Its metrics' names have the short one.
+        "tensorrt-llm" => "trtllm",
+        // `tgi-generate` is TGI's server by another of its routes.
+        other => other.split('-').next().unwrap_or(other),
+    };
+    DIALECTS.iter().find(|dialect| dialect.runtime == server)
 }
 
 const VLLM: NameMap = NameMap {

@@ -367,14 +367,14 @@ mod tests {
 
     #[test]
     fn tensorrt_llm_tells_what_its_version_knows() {
-        let look = read("tensorrt-llm", &page("trtllm-2026-first"), "m");
+        let look = read("trtllm", &page("trtllm-2026-first"), "m");
         let expected = [
             (Quantity::RequestsRunning, 2.0),
             (Quantity::RequestsWaiting, 0.0),
             (Quantity::KvCacheUsage, 0.125),
         ];
         assert_eq!(told(&look), expected);
-        let look = read("tensorrt-llm", &page("trtllm-2026"), "m");
+        let look = read("trtllm", &page("trtllm-2026"), "m");
         let expected = [
             (Quantity::RequestsRunning, 3.0),
             (Quantity::RequestsWaiting, 1.0),
