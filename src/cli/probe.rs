@@ -58,7 +58,7 @@ impl ProbeArgs {
 
     async fn probe(&self, environment: &Environment) -> Result<Probe, CliError> {
         let (endpoint, dialer) = self.endpoint.resolve(environment)?;
-        let target = self.request.target(endpoint)?;
+        let target = self.request.target(endpoint, environment)?;
         let (runtime, model) = (target.runtime, target.model.clone());
         let identity = identify(&target.endpoint, &dialer, runtime, model).await;
         let identity = identity.map_err(|error| CliError::Failed(error.to_string()))?;

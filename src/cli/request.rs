@@ -1,6 +1,7 @@
 //! A target and a scenario from the command line, for `sonde probe` and `sonde gate`.
 
 use super::CliError;
+use crate::config::{Environment, usual_proof};
 use crate::measure::cost::Price;
 use crate::probe::{
     Assertion, ConnectionPolicy, Limits, Probe, RetrievalSettings, Scenario, ScenarioSettings,
@@ -8,7 +9,7 @@ use crate::probe::{
 };
 use crate::runtime::detect::{DetectError, detect};
 use crate::runtime::{Generation, Operation, Retrieval, RuntimeSpec, find, of_host};
-use crate::transport::{Dialer, Endpoint};
+use crate::transport::{Auth, Dialer, Endpoint};
 use crate::workload::{CachePolicy, WorkloadSettings};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -127,7 +128,11 @@ impl RequestArgs {
     ///
     /// # Errors
     /// When there is no such runtime, or it cannot be asked for such a model.
-    pub(super) fn target(&self, endpoint: Endpoint) -> Result<TargetSettings, CliError> {
+    pub(super) fn target(
+        &self,
+        mut endpoint: Endpoint,
+        environment: &Environment,
+    ) -> Result<TargetSettings, CliError> {
         let named = self.runtime.as_deref().filter(|name| *name != "auto");
         let runtime = named.map(|name| {
             find(name).ok_or_else(|| {
@@ -141,6 +146,12 @@ impl RequestArgs {
             let (rule, remedy) = (found.rule, found.remedy);
             let message = format!("`--model {model}` {rule}\nhint: {remedy}");
             return Err(CliError::Usage(message));
+        }
+        if let Some((runtime, model)) = runtime.zip(self.model.as_deref())
+            && runtime.adapter.aws_service().is_some()
+            && endpoint.auth == Auth::None
+        {
+            endpoint.auth = usual_proof(&endpoint, runtime, model, environment)?;
         }
         Ok(TargetSettings {
             name: Arc::from(endpoint.place()),

@@ -12,6 +12,16 @@ pub const PREFIX: &str = "SONDE__";
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
+    /// The same without the variables that set keys.
+    pub(super) fn without_settings(&self) -> Self {
+        let others = self.0.iter().filter(|(name, _)| !name.starts_with(PREFIX));
+        Self(
+            others
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        )
+    }
+
     /// Takes the variables as given.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(
         pairs: impl IntoIterator<Item = (N, V)>,

@@ -4,10 +4,11 @@
 use super::placeholder;
 use super::problem::{Problem, suggestion};
 use super::raw::RawTarget;
+use super::reach::default_name;
 use super::resolve::Context;
 use super::secret;
 use super::shape;
-use super::target::{NamedTarget, default_name};
+use super::target::NamedTarget;
 use crate::base::label;
 use crate::transport::Endpoint;
 use serde_json::{Map, Value};

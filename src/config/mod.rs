@@ -21,6 +21,7 @@ mod placeholder;
 mod problem;
 mod proxy;
 mod raw;
+mod reach;
 mod resolve;
 mod resources;
 mod retrieval;
@@ -48,9 +49,10 @@ use crate::metrics::MetricsSettings;
 use crate::probe::{InstrumentSettings, Scenario, TargetSettings};
 use crate::resource::runtime_metrics::{PageSource, RuntimeMetricsSettings};
 use crate::resource::{ProcessMatch, ResourceSettings};
+use crate::runtime::RuntimeSpec;
 use crate::schedule::{Cadence, Limits, Wake};
 use crate::slo::Objective;
-use crate::transport::Dialer;
+use crate::transport::{Auth, Dialer, Endpoint};
 use problem::Findings;
 use resolve::Context;
 use serde_json::Value;
@@ -155,6 +157,34 @@ pub fn read_file(path: &Path) -> Result<String, Problems> {
         let problem = Problem::new("", format!("cannot be read: {error}"), remedy);
         Problems::new(path.display().to_string(), vec![problem])
     })
+}
+
+/// How requests to a runtime prove who they are where nothing says so: for services that sign, from the
+/// environment. Its `SONDE__…` variables do not count.
+///
+/// # Errors
+/// When what is there cannot be used.
+pub fn usual_proof(
+    endpoint: &Endpoint,
+    runtime: &RuntimeSpec,
+    model: &str,
+    environment: &Environment,
+) -> Result<Auth, Problems> {
+    let overrides = [
+        ("url", endpoint.url()),
+        ("runtime", runtime.name.to_owned()),
+        ("model", model.to_owned()),
+    ];
+    let settings = load(LoadInput {
+        path: None,
+        file: None,
+        environment: &environment.without_settings(),
+        overrides: overrides
+            .map(|(key, value)| (format!("targets[0].{key}"), value.into()))
+            .into(),
+    })?;
+    let target = settings.targets.into_iter().next();
+    Ok(target.map_or(Auth::None, |target| target.settings.endpoint.auth))
 }
 
 /// Reads, merges and checks a configuration. Reads the files that it names (certificates,

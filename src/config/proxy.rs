@@ -2,6 +2,7 @@
 //! precedence and meaning of Go's `http.ProxyFromEnvironment`, and `ALL_PROXY` behind them as curl has it.
 
 use super::Environment;
+use super::environment::PREFIX;
 use super::problem::Problem;
 use super::resolve::Context;
 use crate::transport::{Endpoint, Proxy, ProxyError};
@@ -37,8 +38,14 @@ pub(super) fn choose(
     }
     if typed.contains('@') && context.layered.origin(&key).is_none() {
         let rule = "a secret does not belong in the configuration";
-        let remedy = "set the whole URL from the environment: `SONDE__TARGETS__0__PROXY`, or `HTTPS_PROXY` for all";
-        context.refuse(&key, rule, remedy);
+        let variable = key
+            .replace(['[', '.'], "__")
+            .replace(']', "")
+            .to_uppercase();
+        let remedy = format!(
+            "set the whole URL from the environment: `{PREFIX}{variable}`, or `HTTPS_PROXY` for all"
+        );
+        context.refuse(&key, rule, &remedy);
         return None;
     }
     match Proxy::parse(typed) {

@@ -3,8 +3,8 @@
 use super::Environment;
 use super::problem::Problem;
 use super::raw::RawResources;
+use super::reach::parse_url;
 use super::resolve::Context;
-use super::target::parse_url;
 use crate::resource::{DcgmSettings, PodFilter, ResourceSettings};
 use std::path::PathBuf;
 use std::time::Duration;

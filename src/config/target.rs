@@ -4,45 +4,14 @@ use super::problem::{Problem, suggestion};
 use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{
-    TargetPlan, aws, credentials, defaults, governor, matrix, proxy, retrieval, runtime_metrics,
-    secret, trust,
-};
+use super::{TargetPlan, aws, credentials, defaults, governor, matrix, reach, retrieval};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
 use crate::resource::ProcessMatch;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
-use crate::transport::{Endpoint, EndpointError, HttpChoice};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Ends of URLs that the adapters add themselves.
-const API_PATHS: [&str; 13] = [
-    "/v1",
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/api/chat",
-    "/api/generate",
-    "/v1/models",
-    "/v1/messages",
-    "/v1/responses",
-    "/v1beta",
-    "/v2/chat",
-    "/v1/embeddings",
-    "/v1/rerank",
-    "/api/embed",
-];
-
-/// Calls of Amazon's services, whose paths hold a name: how they begin and end.
-const API_CALLS: [(&str, &str); 6] = [
-    ("/model/", "/converse"),
-    ("/model/", "/converse-stream"),
-    ("/model/", "/invoke"),
-    ("/model/", "/invoke-with-response-stream"),
-    ("/endpoints/", "/invocations"),
-    ("/endpoints/", "/invocations-response-stream"),
-];
 
 /// A target that the file names, whether or not it can be used.
 pub(super) struct NamedTarget {
@@ -102,18 +71,20 @@ fn target(
         url,
         model,
         auth,
-        tls,
         labels,
         scenarios: wanted,
         ..
     } = raw;
+    let way = reach::Way {
+        http: raw.http,
+        proxy: raw.proxy,
+        tls: raw.tls,
+        metrics_url: raw.metrics_url,
+    };
     let RawTarget {
-        http,
         headers,
         headers_env,
         headers_file,
-        metrics_url,
-        proxy,
         max_in_flight,
         price: raw_price,
         budget,
@@ -121,8 +92,8 @@ fn target(
         process,
         ..
     } = raw;
-    let endpoint = endpoint(place, url.as_deref(), runtime.as_deref(), context);
-    let name = name.unwrap_or_else(|| default_name(endpoint.as_ref()));
+    let endpoint = reach::endpoint(place, url.as_deref(), runtime.as_deref(), context);
+    let name = name.unwrap_or_else(|| reach::default_name(endpoint.as_ref()));
     if endpoint.is_some() || !name.is_empty() {
         context.check_name(&format!("{place}.name"), &name, taken);
     }
@@ -169,12 +140,7 @@ fn target(
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
-        let proxy = proxy.as_deref();
-        endpoint.proxy = proxy::choose(place, proxy, &endpoint, context);
-        endpoint.http = http.map_or(HttpChoice::default(), |http| http.0);
-        let dialer = trust::dialer(place, tls, &mut endpoint, context)?;
-        let page = runtime_metrics::page(place, metrics_url, (&endpoint, proxy), context)?;
-        Some((endpoint, dialer, page))
+        reach::connect(place, endpoint, way, context)
     });
     let plan = connected.map(|(endpoint, dialer, runtime_page)| TargetPlan {
         settings: TargetSettings {
@@ -239,102 +205,6 @@ fn price(place: &str, raw: RawPrice, context: &mut Context<'_>) -> Option<Price>
         output: output?,
         cached_input: cached,
     })
-}
-
-/// Host and port or Unix socket, as far as a name may hold them.
-pub(super) fn default_name(endpoint: Option<&Endpoint>) -> String {
-    endpoint
-        .map(Endpoint::place)
-        .unwrap_or_default()
-        .replace(['[', ']'], "")
-}
-
-fn endpoint(
-    place: &str,
-    url: Option<&str>,
-    runtime: Option<&str>,
-    context: &mut Context<'_>,
-) -> Option<Endpoint> {
-    let key = format!("{place}.url");
-    let Some(url) = url else {
-        context.refuse(
-            &key,
-            "is required",
-            "write it like `http://127.0.0.1:11434`",
-        );
-        return None;
-    };
-    if secret::literal_reference(&key, url, context) {
-        return None;
-    }
-    let elsewhere = "credentials go into `auth`, extra fields into a scenario's `body`";
-    let endpoint = parse_url(&key, url, elsewhere, context)?;
-    let path = endpoint.base_path.as_str();
-    let call = |(begin, end): &(&str, &str)| {
-        let at = path.find(begin).filter(|_| path.ends_with(end))?;
-        path.get(..at)
-    };
-    let kept = API_PATHS.iter().find_map(|end| path.strip_suffix(end));
-    let kept = kept.or_else(|| API_CALLS.iter().find_map(call));
-    // Azure's own paths have one part more in front, which other runtimes leave to the URL.
-    let is_azure = match runtime {
-        None | Some("auto") => runtime::of_host(&endpoint.host).map(|spec| spec.name),
-        named => named,
-    };
-    let is_azure = is_azure == Some("azure-openai");
-    let shorter = kept.unwrap_or(path).strip_suffix("/openai");
-    let kept = shorter.filter(|_| is_azure).or(kept);
-    let Some(path) = kept.and_then(|kept| path.get(kept.len()..)) else {
-        return Some(endpoint);
-    };
-    let rule = format!("ends with `{path}`, which Sonde adds itself");
-    let short = endpoint.url();
-    let short = short
-        .strip_suffix(path)
-        .unwrap_or(&short)
-        .trim_end_matches(':');
-    let problem = Problem::new(key, rule, format!("write `{short}`"));
-    context.findings.add(problem.found(url));
-    None
-}
-
-/// A URL as typed at this key; `elsewhere` says where what it may not carry belongs.
-pub(super) fn parse_url(
-    key: &str,
-    url: &str,
-    elsewhere: &str,
-    context: &mut Context<'_>,
-) -> Option<Endpoint> {
-    let bare = !url.contains("://") && !url.starts_with("unix:");
-    let problem = match Endpoint::parse(url) {
-        Ok(endpoint) => return Some(endpoint),
-        Err(_) if bare => {
-            let guess = format!("http://{url}");
-            let remedy = match Endpoint::parse(&guess) {
-                Ok(_) => format!("write `{guess}`"),
-                Err(_) => "write scheme, host and port".to_owned(),
-            };
-            Problem::new(key, EndpointError::Syntax, remedy)
-        }
-        Err(EndpointError::Syntax) => {
-            let rule = EndpointError::Syntax;
-            Problem::new(key, rule, "write scheme, host and port")
-        }
-        Err(EndpointError::Scheme) => {
-            let rule = "has a scheme other than `http` and `https`";
-            Problem::new(key, rule, "write `http://…` or `https://…`")
-        }
-        Err(EndpointError::Socket) => {
-            let remedy = "write its whole path, and behind `:/` what requests begin with";
-            Problem::new(key, EndpointError::Socket, remedy)
-        }
-        Err(EndpointError::Extra) => {
-            let rule = "has a user name, a query or a fragment";
-            Problem::new(key, rule, elsewhere)
-        }
-    };
-    context.findings.add(problem.found(url));
-    None
 }
 
 /// Whoever keeps keys in a header of its own, or wants signatures, is not asked what it is, nor which models it has.

@@ -1,14 +1,14 @@
 //! Layer 3: one run of one probe, and its immutable record.
 
-#[cfg(test)]
-mod captured;
 mod conclusion;
 mod contamination;
 mod flight;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod instrument;
+#[cfg(any(test, fuzzing))]
+mod judged;
 mod observation;
-#[cfg(test)]
-mod openai_transcripts;
 mod outcome;
 mod prober;
 mod retrieval;
@@ -17,8 +17,6 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod transcripts;
-#[cfg(test)]
-mod transcripts_v2;
 mod verdict;
 
 pub use contamination::{CACHE_ALLOWANCE_RATIO, CACHE_ALLOWANCE_TOKENS, Contamination};

@@ -1,29 +1,17 @@
 //! Captured answers of real runtimes, fed to the answer reader in every way a network may cut them.
 
 mod aws;
+mod captured;
+mod openai;
+mod triton_cohere;
 
+use super::judged::{Judged, judged};
 use super::outcome::Outcome;
-use super::settings::{Assertion, Limits};
-use super::stream::{Answer, Failed, Reading};
-use crate::measure::delta::ServerTimings;
-use crate::measure::tokens::{TokenCounts, TokenSource};
+use crate::measure::tokens::TokenSource;
 use crate::runtime::{Operation, RUNTIMES, RuntimeSpec, find};
-use crate::transport::Chunk;
 use proptest::prelude::*;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// What a transcript comes to, but for what depends on when its bytes came.
-#[derive(Debug, PartialEq)]
-pub(super) struct Judged {
-    pub(super) verdict: Result<(), Failed>,
-    pub(super) tokens: Option<TokenCounts>,
-    pub(super) text_frames: u64,
-    /// Where each token ends: the bytes themselves say, not how they are cut.
-    positions: Vec<u64>,
-    pub(super) visible: String,
-    pub(super) server_total: Option<Duration>,
-}
+use std::time::Duration;
 
 pub(super) fn transcript(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -32,45 +20,8 @@ pub(super) fn transcript(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn answer(runtime: &str, stream: bool) -> Answer {
-    let adapter = find(runtime).unwrap().adapter;
-    let limits = Limits::default();
-    Answer::new(Reading {
-        decoder: adapter.framing(stream).decoder(limits.frame_bytes),
-        interpreter: adapter.interpreter(Operation::Chat, stream),
-        limits,
-        server: ServerTimings::default(),
-        keep_text: true,
-        native_counts: adapter.counts_natively(),
-    })
-}
-
-pub(super) fn judge<'a>(
-    runtime: &str,
-    stream: bool,
-    parts: impl IntoIterator<Item = &'a [u8]>,
-) -> Judged {
-    let seen = Instant::now();
-    let mut answer = answer(runtime, stream);
-    let mut end = 0;
-    let mut fed = Ok(());
-    for part in parts {
-        end += part.len() as u64;
-        fed = fed.and_then(|()| answer.feed(Chunk::example(part, end, seen)));
-    }
-    let ended = fed.and_then(|()| answer.end(seen));
-    let said = answer.said();
-    let tokens = said.tokens(None);
-    let assertion = Assertion::default();
-    let verdict = ended.and_then(|()| said.verdict(end, &assertion, tokens.as_ref()));
-    Judged {
-        verdict,
-        tokens,
-        text_frames: said.timeline.text_frames(),
-        positions: said.timeline.positions().collect(),
-        visible: said.visible.clone(),
-        server_total: said.server.total,
-    }
+fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Judged {
+    judged(find(runtime).unwrap(), Operation::Chat, stream, parts)
 }
 
 /// Complete streams: of real runtimes, and, where nobody answers without a key or (`written-`) cannot be run, in

@@ -117,12 +117,10 @@ impl Dialer {
         clocks: &Clocks,
         progress: &mut DialPhases,
     ) -> Result<Connection, DialError> {
-        if let Some(path) = &endpoint.socket {
-            return connect_local(path, clocks, progress).await;
-        }
-        let mut connection = match &endpoint.proxy {
-            None => connect((&endpoint.host, endpoint.port), clocks, progress).await?,
-            Some(proxy) => {
+        let mut connection = match (&endpoint.socket, &endpoint.proxy) {
+            (Some(path), _) => connect_local(path, clocks, progress).await?,
+            (None, None) => connect((&endpoint.host, endpoint.port), clocks, progress).await?,
+            (None, Some(proxy)) => {
                 let connected = connect((&proxy.host, proxy.port), clocks, progress).await;
                 let mut connection = connected.map_err(|error| of_proxy(error, proxy))?;
                 if self.tls.is_some() {

@@ -77,7 +77,7 @@ pub struct Chunk<'a> {
 
 impl<'a> Chunk<'a> {
     /// Bytes without a socket, for tests: at the beginning of a plain stream.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn example(data: &'a [u8], end: u64, user: Instant) -> Self {
         Self {
             data,

@@ -97,7 +97,7 @@ impl GateArgs {
         if let Some(url) = &self.url {
             let (endpoint, dialer) = self.proof.resolve(url, &environment)?;
             let plan = Plan {
-                target: self.request.target(endpoint)?,
+                target: self.request.target(endpoint, &environment)?,
                 dialer,
                 scenarios: vec![Arc::new(self.request.scenario()?)],
             };

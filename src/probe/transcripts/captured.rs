@@ -1,9 +1,9 @@
 //! Answers of servers that others wrote, captured byte for byte: they hold for every claim about a dialect that the
 //! written transcripts make.
 
-use super::outcome::Outcome;
-use super::transcripts::{judge, transcript};
+use super::{judge, transcript};
 use crate::measure::tokens::TokenSource;
+use crate::probe::outcome::Outcome;
 use crate::runtime::find;
 
 /// A complete answer, and what its server says about it.

@@ -1,8 +1,8 @@
 //! Answers of the dialects below `/v2`: Triton's, KServe's and Cohere's.
 
-use super::outcome::Outcome;
-use super::transcripts::{judge, transcript};
+use super::{judge, transcript};
 use crate::measure::tokens::TokenSource;
+use crate::probe::outcome::Outcome;
 use crate::runtime::find;
 use std::time::Duration;
 

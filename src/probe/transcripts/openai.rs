@@ -1,7 +1,7 @@
 //! Answers in the forms of OpenAI's APIs and of the servers that speak them, beside the captured ones.
 
-use super::outcome::Outcome;
-use super::transcripts::{judge, transcript};
+use super::{judge, transcript};
+use crate::probe::outcome::Outcome;
 use crate::runtime::find;
 
 /// Complete streams: their runtime, what they say, in how many frames, and the counts of input, output,
