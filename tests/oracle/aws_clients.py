@@ -4,7 +4,7 @@
 usage: aws_clients.py http://127.0.0.1:PORT MODEL ID:SECRET SONDE
 
 The simulated runtime is to want requests signed with that access key (`--aws-key`); SONDE is the command. Needs
-`pip install botocore`. Prints one line per check and `N passed, N failed`; the exit code is 1 if any check failed.
+`pip install boto3`. Prints one line per check and `N passed, N failed`; the exit code is 1 if any check failed.
 """
 
 import http.server
@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 
+import boto3
 import botocore.config
 import botocore.session
 from botocore.exceptions import ClientError, EventStreamError
 from botocore.validate import ParamValidator
-from sdk_clients import FAULT, Checks, require
+from checks import FAULT, Checks, require
 
 REGION = "eu-central-1"
 LIMIT = 8
@@ -30,7 +31,7 @@ class Client:
     def __init__(self, url, service, key, fault="ok"):
         key_id, secret = key.split(":")
         config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=30)
-        self.made = botocore.session.Session().create_client(
+        self.made = boto3.session.Session().client(
             service,
             region_name=REGION,
             endpoint_url=url,

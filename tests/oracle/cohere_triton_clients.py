@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The official clients of the APIs below `/v2`, Cohere's and Triton's, talk to a simulated runtime.
 
-usage: sdk_clients_v2.py http://127.0.0.1:PORT MODEL
+usage: cohere_triton_clients.py http://127.0.0.1:PORT MODEL
 
-Needs `pip install cohere tritonclient[http]` and what sdk_clients.py needs. Prints one line per check and
+Needs `pip install cohere tritonclient[http]`. Prints one line per check and
 `N passed, N failed`; the exit code is 1 if any check failed.
 """
 
@@ -11,7 +11,7 @@ import sys
 
 import cohere
 import tritonclient.http
-from sdk_clients import FAULT, MESSAGES, UNKNOWN_MODEL, Checks, require, require_raises
+from checks import FAULT, MESSAGES, UNKNOWN_MODEL, Checks, require, require_raises
 from tritonclient.utils import InferenceServerException
 
 
