@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// One entry of [`RawConfig::targets`].
+/// See [`RawConfig::targets`](super::RawConfig::targets).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping")]
 pub struct RawTarget {
