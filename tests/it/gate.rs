@@ -232,7 +232,9 @@ async fn the_json_of_a_verdict_has_its_promised_shape() {
     );
     assert_eq!(objective["slo"], "gate");
     assert_eq!(objective["bounds"]["upper"], 1.0);
-    assert_eq!(objective["recent"]["judged"], 8);
+    // A busy machine may taint a run.
+    let judged = objective["recent"]["judged"].as_u64().unwrap();
+    assert_eq!(judged + objective["excluded"].as_u64().unwrap(), 8);
 }
 
 #[tokio::test]
