@@ -83,3 +83,45 @@ pub(super) fn check_url(
         context.findings.add(problem.found(endpoint.url()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Environment, LoadInput, load};
+    use super::*;
+    use crate::probe::TargetSettings;
+
+    const HOST: &str = "https://europe-west4-aiplatform.googleapis.com/v1";
+
+    /// A target of Vertex AI at this place, with more of its settings as YAML.
+    fn target(place: &str, more: &str) -> TargetSettings {
+        let text = format!("targets: [{{name: a, url: '{HOST}{place}', model: m{more}}}]");
+        let settings = load(LoadInput {
+            path: None,
+            file: Some(&text),
+            environment: &Environment::from_pairs([("KEY", "hunter2"), ("HOME", "/nowhere")]),
+            overrides: Vec::new(),
+        });
+        settings.unwrap().targets.remove(0).settings
+    }
+
+    #[test]
+    fn without_a_word_vertex_gets_what_googles_libraries_would_send() {
+        let located = "/projects/p/locations/europe-west4";
+        let auth = |more: &str| target(located, more).endpoint.auth;
+        assert!(matches!(auth(""), Auth::Google(_)));
+        let own = ", runtime: vertex-anthropic, auth: {google: {}}";
+        assert!(matches!(auth(own), Auth::Google(_)));
+        assert!(matches!(auth(", auth: {bearer_env: KEY}"), Auth::Bearer(_)));
+        assert_eq!(auth(", headers_env: {Authorization: KEY}"), Auth::None);
+        let express = target("", ", headers_env: {x-goog-api-key: KEY}");
+        assert_eq!(express.endpoint.auth, Auth::None);
+    }
+
+    #[test]
+    fn the_location_is_the_label_of_the_region() {
+        let labels = |place| target(place, "").labels;
+        let located = labels("/projects/p/locations/europe-west4");
+        assert_eq!(located["region"], "europe-west4");
+        assert!(labels("").is_empty());
+    }
+}
