@@ -73,10 +73,11 @@ pub(super) fn check_url(
     let is_version = |part: &str| part.starts_with('v') && part.bytes().any(|b| b.is_ascii_digit());
     let last = parts.next().unwrap_or_default();
     let is_located = matches!(
-        (parts.next(), parts.next(), parts.next()),
-        (Some("locations"), Some(project), Some("projects")) if !project.is_empty()
+        (last, parts.next(), parts.next(), parts.next()),
+        (location, Some("locations"), Some(project), Some("projects"))
+            if !location.is_empty() && !project.is_empty()
     );
-    if !is_version(last) && !(is_located && !last.is_empty()) {
+    if !is_version(last) && !is_located {
         let rule = "names no project and location";
         let remedy = "write `https://HOST/v1/projects/PROJECT/locations/LOCATION`";
         let problem = Problem::new(format!("{place}.url"), rule, remedy);

@@ -1,7 +1,7 @@
 //! Vertex AI: the answers of Gemini and of Anthropic behind paths of its own.
 
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::anthropic;
 use super::refusal::Refusal;
@@ -64,7 +64,11 @@ pub(super) fn read_anthropic(
 ) -> Result<anthropic::Request, Refusal> {
     let mut fields: Value = serde_json::from_slice(body)
         .map_err(|error| Refusal::bad_request(format!("cannot read the request: {error}")))?;
-    if fields.get("anthropic_version") != Some(&json!("vertex-2023-10-16")) {
+    // `vertex-2023-10-16`; Anthropic's own client of late 2026 names a date of its API here.
+    if !fields
+        .get("anthropic_version")
+        .is_some_and(Value::is_string)
+    {
         return Err(Refusal::bad_request("anthropic_version: Field required"));
     }
     if fields.get("model").is_some() {

@@ -75,9 +75,14 @@ def token_checks(checks, info):
 
 
 def gemini_checks(checks, url, owner, thoughts):
+    clients = []
+
     def models(of=owner, fault="ok"):
         options = types.HttpOptions(base_url=url, headers={FAULT: fault})
-        return genai.Client(vertexai=True, credentials=of, http_options=options, **PLACE).models
+        made = genai.Client(vertexai=True, credentials=of, http_options=options, **PLACE)
+        # One that is collected closes its streams.
+        clients.append(made)
+        return made.models
 
     def ask(model=MODEL):
         config = types.GenerateContentConfig(max_output_tokens=LIMIT, system_instruction="Be brief.")
