@@ -148,7 +148,7 @@ impl RequestArgs {
             return Err(CliError::Usage(message));
         }
         if let Some((runtime, model)) = runtime.zip(self.model.as_deref())
-            && runtime.adapter.aws_service().is_some()
+            && (runtime.adapter.aws_service().is_some() || runtime.adapter.takes_google_tokens())
             && endpoint.auth == Auth::None
         {
             endpoint.auth = usual_proof(&endpoint, runtime, model, environment)?;

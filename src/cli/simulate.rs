@@ -2,7 +2,7 @@
 
 use super::{CliError, printer};
 use crate::simulate::{
-    AwsKey, Character, Distribution, FaultPlan, RuntimeFlavor, Simulator, TimingHeaders,
+    AwsKey, Character, Distribution, FaultPlan, GoogleKey, RuntimeFlavor, Simulator, TimingHeaders,
 };
 use clap::Args;
 use std::fmt::Display;
@@ -70,6 +70,9 @@ pub(super) struct SimulateArgs {
     /// Want requests to Bedrock and SageMaker signed with this access key
     #[arg(long, value_parser = parsed::<AwsKey>, value_name = "ID:SECRET")]
     aws_key: Option<AwsKey>,
+    /// Want tokens of the service account of this key file for Vertex AI; gives them too, by /token and as metadata server
+    #[arg(long, value_parser = google_key, value_name = "FILE")]
+    google_key: Option<GoogleKey>,
     /// Equal seeds give equal answers
     #[arg(long)]
     seed: Option<u64>,
@@ -93,6 +96,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("at least 1".to_owned()),
         parsed => parsed.map_err(|error| error.to_string()),
     }
+}
+
+fn google_key(path: &str) -> Result<GoogleKey, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    parsed(&text)
 }
 
 fn parsed<T>(text: &str) -> Result<T, String>
@@ -189,6 +197,7 @@ impl SimulateArgs {
         character.serves_log = self.log_requests.is_some();
         character.api_key = self.api_key.or(character.api_key);
         character.aws_key = self.aws_key.or(character.aws_key);
+        character.google_key = self.google_key.or(character.google_key);
         Ok(character)
     }
 }

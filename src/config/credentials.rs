@@ -1,6 +1,7 @@
 //! What requests carry to prove who they are: authentication and headers.
 
 use super::aws::{self, Peer};
+use super::google;
 use super::raw::RawAuth;
 use super::resolve::Context;
 use super::secret;
@@ -40,6 +41,7 @@ pub(super) fn auth(target: &str, raw: RawAuth, peer: Peer<'_>, context: &mut Con
         password_env,
         password_file,
         aws,
+        google,
     } = raw;
     let place = format!("{target}.auth");
     let has_bearer = bearer_env.is_some() || bearer_file.is_some();
@@ -50,12 +52,20 @@ pub(super) fn auth(target: &str, raw: RawAuth, peer: Peer<'_>, context: &mut Con
         return Auth::None;
     }
     if let Some(raw) = aws {
-        if has_bearer || username.is_some() || has_password {
+        if has_bearer || username.is_some() || has_password || google.is_some() {
             let rule = "mixes a signature with another proof";
             context.refuse(&place, rule, "keep one of the two ways");
             return Auth::None;
         }
         return aws::auth(target, raw, peer, context);
+    }
+    if let Some(raw) = google {
+        if has_bearer || username.is_some() || has_password {
+            let rule = "mixes an access token with another proof";
+            context.refuse(&place, rule, "keep one of the two ways");
+            return Auth::None;
+        }
+        return google::auth(target, raw, context);
     }
     let bearer = (bearer_env.as_deref(), bearer_file.as_deref());
     if let Some(source) = secret::source(&place, "bearer", bearer, context) {

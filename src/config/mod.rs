@@ -13,6 +13,7 @@ mod defaults;
 mod environment;
 #[cfg(test)]
 mod golden;
+mod google;
 mod governor;
 mod instrument;
 mod matrix;

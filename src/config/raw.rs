@@ -3,13 +3,13 @@
 //!
 //! The comments on fields are the descriptions in the JSON Schema and in the README's reference.
 
-mod aws;
+mod auth;
 mod slo;
 mod target;
 
-pub use aws::RawAws;
+pub use auth::{RawAuth, RawAws, RawGoogle};
 pub use slo::RawSlo;
-pub use target::{RawAuth, RawBackOff, RawBudget, RawPrice, RawProcess, RawTarget, RawTls};
+pub use target::{RawBackOff, RawBudget, RawPrice, RawProcess, RawTarget, RawTls};
 
 use super::defaults;
 use super::scalar::{DurationText, GpuText, RatioText};

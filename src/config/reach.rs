@@ -26,14 +26,18 @@ const API_PATHS: [&str; 13] = [
     "/api/embed",
 ];
 
-/// Calls of Amazon's services, whose paths hold a name: how they begin and end.
-const API_CALLS: [(&str, &str); 6] = [
+/// Calls of Amazon's services and Google's, whose paths hold a name: how they begin and end.
+const API_CALLS: [(&str, &str); 10] = [
     ("/model/", "/converse"),
     ("/model/", "/converse-stream"),
     ("/model/", "/invoke"),
     ("/model/", "/invoke-with-response-stream"),
     ("/endpoints/", "/invocations"),
     ("/endpoints/", "/invocations-response-stream"),
+    ("/publishers/", ":generateContent"),
+    ("/publishers/", ":streamGenerateContent"),
+    ("/publishers/", ":rawPredict"),
+    ("/publishers/", ":streamRawPredict"),
 ];
 
 /// How a target's endpoint is reached, as typed.
@@ -78,14 +82,17 @@ pub(super) fn endpoint(
         let at = path.find(begin).filter(|_| path.ends_with(end))?;
         path.get(..at)
     };
-    let kept = API_PATHS.iter().find_map(|end| path.strip_suffix(end));
-    let kept = kept.or_else(|| API_CALLS.iter().find_map(call));
-    // Azure's own paths have one part more in front, which other runtimes leave to the URL.
-    let is_azure = match runtime {
+    let named = match runtime {
         None | Some("auto") => runtime::of_host(&endpoint.host).map(|spec| spec.name),
         named => named,
     };
-    let is_azure = is_azure == Some("azure-openai");
+    // Vertex AI's version stands before the project, or alone.
+    let is_vertex = named.is_some_and(|name| name.starts_with("vertex"));
+    let mut ends = API_PATHS.iter().filter(|_| !is_vertex);
+    let kept = ends.find_map(|end| path.strip_suffix(end));
+    let kept = kept.or_else(|| API_CALLS.iter().find_map(call));
+    // Azure's own paths have one part more in front, which other runtimes leave to the URL.
+    let is_azure = named == Some("azure-openai");
     let shorter = kept.unwrap_or(path).strip_suffix("/openai");
     let kept = shorter.filter(|_| is_azure).or(kept);
     let Some(path) = kept.and_then(|kept| path.get(kept.len()..)) else {

@@ -2,10 +2,10 @@
 
 use super::Environment;
 use super::problem::Problem;
-use super::raw::RawResources;
+use super::raw::{RawProcess, RawResources};
 use super::reach::parse_url;
 use super::resolve::Context;
-use crate::resource::{DcgmSettings, PodFilter, ResourceSettings};
+use crate::resource::{DcgmSettings, PodFilter, ProcessMatch, ResourceSettings};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -125,4 +125,34 @@ fn own_pod(environment: &Environment) -> Option<PodFilter> {
         name: said("POD_NAME").or_else(|| said("HOSTNAME"))?,
         required: false,
     })
+}
+
+/// Which processes a target is.
+pub(super) fn process_match(
+    place: &str,
+    raw: RawProcess,
+    context: &mut Context<'_>,
+) -> ProcessMatch {
+    let RawProcess { name, command } = raw;
+    let key = |part: &str| format!("{place}.process{part}");
+    if name.is_none() && command.is_none() {
+        let remedy = "write `name` or `command`, or leave it out to go by the socket that listens";
+        context.refuse(&key(""), "says nothing of the process", remedy);
+    }
+    for (part, text) in [(".name", &name), (".command", &command)] {
+        if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+            let remedy = "leave it out: every process would fit";
+            context.refuse(&key(part), "is empty", remedy);
+        }
+    }
+    if let Some(path) = name.as_deref().filter(|name| name.contains('/')) {
+        let program = path.rsplit('/').next().unwrap_or_default();
+        let remedy = match program {
+            "" => "write the program's name".to_owned(),
+            program => format!("write `{program}`"),
+        };
+        let problem = Problem::new(key(".name"), "has a folder in it", remedy);
+        context.findings.add(problem.found(path));
+    }
+    ProcessMatch { name, command }
 }

@@ -1,14 +1,15 @@
 //! Who is asked.
 
 use super::problem::{Problem, suggestion};
-use super::raw::{Items, RawDefaults, RawPrice, RawProcess, RawTarget};
+use super::raw::{Items, RawDefaults, RawPrice, RawTarget};
 use super::resolve::Context;
 use super::scenario::NamedScenario;
-use super::{TargetPlan, aws, credentials, defaults, governor, matrix, reach, retrieval};
+use super::{
+    TargetPlan, aws, credentials, defaults, google, governor, matrix, reach, resources, retrieval,
+};
 use crate::base::label::{self, UserLabels};
 use crate::measure::cost::{Price, PriceError, Rate};
 use crate::probe::TargetSettings;
-use crate::resource::ProcessMatch;
 use crate::runtime::{self, RUNTIMES, RuntimeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -99,6 +100,7 @@ fn target(
     }
     let host = endpoint.as_ref().map(|endpoint| endpoint.host.as_str());
     let runtime = runtime_setting(place, runtime.as_deref(), host, context);
+    google::check_url(place, runtime, endpoint.as_ref(), context);
     check_model_is_named(place, runtime, model.as_deref(), context);
     check_model_can_be_asked(place, runtime, model.as_deref(), context);
     if model
@@ -121,9 +123,11 @@ fn target(
     ];
     let headers = credentials::headers(place, headers, context);
     let auth = aws::unless_proved(place, auth, &headers, peer, context);
+    let auth = google::unless_proved(place, auth, &headers, runtime, context);
+    let region = google::location(runtime, endpoint.as_ref()).or(peer.region());
     let labels = labels.unwrap_or_default();
     check_labels(place, &labels, context);
-    let labels = with_what_names_say(labels, (runtime, model.as_deref()), peer.region());
+    let labels = with_what_names_say(labels, (runtime, model.as_deref()), region);
     let (names, plans) = pick_scenarios((place, &name), wanted, (scenarios, runtime), context);
     let max_in_flight = max_in_flight
         .or(defaults.max_in_flight)
@@ -136,7 +140,7 @@ fn target(
     let price = raw_price.and_then(|raw| price(place, raw, context));
     let (budget, back_off) = (budget.unwrap_or_default(), back_off.unwrap_or_default());
     let limits = governor::limits(place, budget, back_off, priced, context);
-    let process = process.map(|raw| process_match(place, raw, context));
+    let process = process.map(|raw| resources::process_match(place, raw, context));
     let connected = endpoint.and_then(|mut endpoint| {
         endpoint.auth = auth;
         endpoint.headers = headers;
@@ -207,7 +211,7 @@ fn price(place: &str, raw: RawPrice, context: &mut Context<'_>) -> Option<Price>
     })
 }
 
-/// Whoever keeps keys in a header of its own, or wants signatures, is not asked what it is, nor which models it has.
+/// Whoever keeps keys in a header of its own, or wants signatures or access tokens, is not asked what it is, nor which models it has.
 fn check_model_is_named(
     place: &str,
     runtime: Option<&RuntimeSpec>,
@@ -215,7 +219,9 @@ fn check_model_is_named(
     context: &mut Context<'_>,
 ) {
     let wants_proof = |adapter: &dyn runtime::Runtime| {
-        adapter.key_header().is_some() || adapter.aws_service().is_some()
+        adapter.key_header().is_some()
+            || adapter.aws_service().is_some()
+            || adapter.takes_google_tokens()
     };
     let hosted = runtime.filter(|runtime| wants_proof(runtime.adapter));
     if let (Some(runtime), None) = (hosted, model) {
@@ -293,31 +299,6 @@ fn check_labels(place: &str, labels: &BTreeMap<String, String>, context: &mut Co
             context.findings.add(Problem::new(key, error, remedy));
         }
     }
-}
-
-fn process_match(place: &str, raw: RawProcess, context: &mut Context<'_>) -> ProcessMatch {
-    let RawProcess { name, command } = raw;
-    let key = |part: &str| format!("{place}.process{part}");
-    if name.is_none() && command.is_none() {
-        let remedy = "write `name` or `command`, or leave it out to go by the socket that listens";
-        context.refuse(&key(""), "says nothing of the process", remedy);
-    }
-    for (part, text) in [(".name", &name), (".command", &command)] {
-        if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
-            let remedy = "leave it out: every process would fit";
-            context.refuse(&key(part), "is empty", remedy);
-        }
-    }
-    if let Some(path) = name.as_deref().filter(|name| name.contains('/')) {
-        let program = path.rsplit('/').next().unwrap_or_default();
-        let remedy = match program {
-            "" => "write the program's name".to_owned(),
-            program => format!("write `{program}`"),
-        };
-        let problem = Problem::new(key(".name"), "has a folder in it", remedy);
-        context.findings.add(problem.found(path));
-    }
-    ProcessMatch { name, command }
 }
 
 /// The scenarios wanted, or all: their names, and the plans of those that can be used.

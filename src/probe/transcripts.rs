@@ -26,7 +26,7 @@ fn judge<'a>(runtime: &str, stream: bool, parts: impl IntoIterator<Item = &'a [u
 
 /// Complete streams: of real runtimes, and, where nobody answers without a key or (`written-`) cannot be run, in
 /// the form that the documentation, the sources and the clients of an API have.
-const STREAMS: [(&str, &str); 28] = [
+const STREAMS: [(&str, &str); 29] = [
     ("ollama-chat.ndjson", "ollama"),
     ("ollama-generate.ndjson", "ollama"),
     ("ollama-chat-stop.ndjson", "ollama"),
@@ -58,6 +58,7 @@ const STREAMS: [(&str, &str); 28] = [
     ("cohere-text.sse", "cohere"),
     ("cohere-thinking.sse", "cohere"),
     ("cohere-tool-call.sse", "cohere"),
+    ("vertex-text.sse", "vertex"),
 ];
 
 #[test]
@@ -292,6 +293,12 @@ fn each_api_has_its_own_ways_to_fail_inside_a_stream() {
             "UNAVAILABLE: The model is overloaded.",
         ),
         (
+            "vertex-exhausted.sse",
+            "vertex",
+            Outcome::RateLimited,
+            "RESOURCE_EXHAUSTED: Resource exhausted.",
+        ),
+        (
             "gemini-truncated.sse",
             "gemini",
             Outcome::Truncated,
@@ -340,6 +347,11 @@ fn a_refusal_before_the_stream_tells_why() {
         ),
         ("gemini-quota.429.json", "gemini", "You exceeded your"),
         ("gemini-key.400.json", "gemini", "API key not valid."),
+        (
+            "vertex-token.401.json",
+            "vertex",
+            "UNAUTHENTICATED: Request had invalid",
+        ),
     ] {
         let adapter = find(runtime).unwrap().adapter;
         let said = adapter.error_message(&transcript(name)).unwrap();
@@ -376,6 +388,7 @@ fn usage_is_read_in_the_terms_of_each_api() {
             (51, 64, None, None),
         ),
         ("gemini-text.sse", "gemini", true, (9, 101, None, Some(94))),
+        ("vertex-text.sse", "vertex", true, (9, 101, None, Some(94))),
         (
             "gemini-thoughts.sse",
             "gemini",

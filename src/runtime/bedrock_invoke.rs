@@ -4,11 +4,11 @@
 use super::anthropic::Anthropic;
 use super::bedrock::{self, inference_profile, millis, without_area};
 use super::openai::{OpenAi, whole};
-use super::request::drop_nulls;
+use super::request::{drop_nulls, encoded_without};
 use super::text::{Text, parse};
 use super::{
-    EncodeInput, EncodedRequest, Generation, Interpreter, ModelProblem, Operation, Runtime,
-    RuntimeSpec, aws, request,
+    EncodeInput, EncodedRequest, Interpreter, ModelProblem, Operation, Runtime, RuntimeSpec, aws,
+    request,
 };
 use crate::measure::delta::{Delta, FinishReason, ServerTimings};
 use crate::measure::tokens::Usage;
@@ -60,11 +60,11 @@ impl Family {
         match self {
             Self::Anthropic => {
                 let more = [("anthropic_version", json!("bedrock-2023-05-31"))];
-                encoded_without(&Anthropic, input, &["model", "stream"], more)
+                encoded_without(&Anthropic, input, &["model", "stream"], more).body
             }
             Self::OpenAi => {
                 let unwanted = ["model", "stream", "stream_options"];
-                encoded_without(&OpenAi, input, &unwanted, [])
+                encoded_without(&OpenAi, input, &unwanted, []).body
             }
             Self::Nova => {
                 let mut body = bedrock::body(input);
@@ -75,27 +75,6 @@ impl Family {
             Self::Llama => llama(input),
         }
     }
-}
-
-/// A request in another dialect without fields that Bedrock knows from elsewhere and refuses, unless the scenario wants
-/// them.
-fn encoded_without<const N: usize>(
-    dialect: &dyn Runtime,
-    input: EncodeInput<'_>,
-    unwanted: &[&str],
-    more: [(&str, Value); N],
-) -> Bytes {
-    let mut generation: Generation = input.generation.clone();
-    let nulls = unwanted.iter().map(|name| (*name, Value::Null));
-    for (name, value) in nulls.chain(more) {
-        let field = generation.extra_body.entry(name);
-        field.or_insert(value);
-    }
-    let input = EncodeInput {
-        generation: &generation,
-        ..input
-    };
-    dialect.encode(input).body
 }
 
 /// What stands around a message of a chat: before the role, behind it, and at the end.

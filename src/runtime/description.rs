@@ -54,6 +54,9 @@ impl RuntimeSpec {
                 Framing::WholeBody => "none",
             },
             key: match (adapter.aws_service(), adapter.key_header()) {
+                _ if adapter.takes_google_tokens() => {
+                    "`Authorization: Bearer`, an access token of Google's".to_owned()
+                }
                 (Some(service), _) => format!("AWS signature for `{service}`"),
                 (None, Some(name)) => format!("`{name}`"),
                 (None, None) => "`Authorization: Bearer`".to_owned(),

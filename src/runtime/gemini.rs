@@ -32,38 +32,7 @@ pub(super) const GEMINI: RuntimeSpec = RuntimeSpec {
 impl Runtime for Gemini {
     /// Chat and completion are the same here: there is one operation.
     fn encode(&self, input: EncodeInput<'_>) -> EncodedRequest {
-        let mut generation = Map::new();
-        if let Some(tokens) = input.generation.output_tokens {
-            generation.insert("maxOutputTokens".into(), tokens.into());
-        }
-        if let Some(temperature) = input.generation.temperature {
-            generation.insert("temperature".into(), temperature.into());
-        }
-        let mut body = json!({
-            "contents": [{ "role": "user", "parts": [{ "text": input.prompt.user }] }],
-        });
-        if let Value::Object(map) = &mut body {
-            if let Some(system) = &input.prompt.system {
-                let system = json!({ "parts": [{ "text": &**system }] });
-                map.insert("systemInstruction".into(), system);
-            }
-            let mut extra = input.generation.extra_body.clone();
-            if let Some(Value::Object(more)) = extra.remove("generationConfig") {
-                generation.extend(more);
-            }
-            drop_nulls(&mut generation);
-            if !generation.is_empty() {
-                map.insert("generationConfig".into(), generation.into());
-            }
-            map.extend(extra);
-            drop_nulls(map);
-        }
-        let method = match input.stream {
-            true => "streamGenerateContent?alt=sse",
-            false => "generateContent",
-        };
-        let path = format!("/v1beta/{}:{method}", resource(input.model));
-        encoded(path, input.stream, &body)
+        encode(&format!("/v1beta/{}", resource(input.model)), input)
     }
 
     fn key_header(&self) -> Option<HeaderName> {
@@ -71,8 +40,43 @@ impl Runtime for Gemini {
     }
 
     fn interpreter(&self, _operation: Operation, _stream: bool) -> Box<dyn Interpreter> {
-        Box::new(GeminiInterpreter { finished: false })
+        Box::<GeminiInterpreter>::default()
     }
+}
+
+/// A request for the model at this path.
+pub(super) fn encode(model: &str, input: EncodeInput<'_>) -> EncodedRequest {
+    let mut generation = Map::new();
+    if let Some(tokens) = input.generation.output_tokens {
+        generation.insert("maxOutputTokens".into(), tokens.into());
+    }
+    if let Some(temperature) = input.generation.temperature {
+        generation.insert("temperature".into(), temperature.into());
+    }
+    let mut body = json!({
+        "contents": [{ "role": "user", "parts": [{ "text": input.prompt.user }] }],
+    });
+    if let Value::Object(map) = &mut body {
+        if let Some(system) = &input.prompt.system {
+            let system = json!({ "parts": [{ "text": &**system }] });
+            map.insert("systemInstruction".into(), system);
+        }
+        let mut extra = input.generation.extra_body.clone();
+        if let Some(Value::Object(more)) = extra.remove("generationConfig") {
+            generation.extend(more);
+        }
+        drop_nulls(&mut generation);
+        if !generation.is_empty() {
+            map.insert("generationConfig".into(), generation.into());
+        }
+        map.extend(extra);
+        drop_nulls(map);
+    }
+    let method = match input.stream {
+        true => "streamGenerateContent?alt=sse",
+        false => "generateContent",
+    };
+    encoded(format!("{model}:{method}"), input.stream, &body)
 }
 
 /// `models/…` in the form that a path can hold, whether or not the name has its collection already.
@@ -84,7 +88,8 @@ pub(super) fn resource(model: &str) -> String {
     format!("{collection}{}", segment(name))
 }
 
-struct GeminiInterpreter {
+#[derive(Default)]
+pub(super) struct GeminiInterpreter {
     finished: bool,
 }
 
@@ -97,7 +102,11 @@ impl Interpreter for GeminiInterpreter {
             }
         };
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Delta::in_band(in_words(&error));
+            // Vertex AI may find only then that too much is asked of it.
+            return match error.get("code").and_then(Value::as_u64) {
+                Some(429) => Delta::throttled(in_words(&error)),
+                _ => Delta::in_band(in_words(&error)),
+            };
         }
         let nothing = chunk.candidates.is_none() && chunk.prompt_feedback.is_none();
         if nothing && chunk.usage_metadata.is_none() {
@@ -267,7 +276,7 @@ mod tests {
     }
 
     fn reader() -> GeminiInterpreter {
-        GeminiInterpreter { finished: false }
+        GeminiInterpreter::default()
     }
 
     fn encoded(model: &str, extra: Value) -> (String, Value) {

@@ -25,6 +25,7 @@ mod tgi;
 #[cfg(test)]
 mod toy;
 mod triton;
+mod vertex;
 
 pub use description::{Request, RuntimeDescription, reference_markdown};
 pub use head_timings::{head_input_tokens, head_timings};
@@ -102,6 +103,11 @@ pub trait Runtime: Send + Sync {
     /// The service whose requests are signed (AWS Signature Version 4); `None` where a key travels in a header.
     fn aws_service(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Whether requests carry an access token of Google's where the configuration says nothing of it.
+    fn takes_google_tokens(&self) -> bool {
+        false
     }
 
     /// Whether requests for a model of this name can be written.
@@ -186,7 +192,7 @@ pub struct RuntimeSpec {
     pub adapter: &'static dyn Runtime,
     /// A URL as a configuration has it, for documentation and help.
     pub url: &'static str,
-    /// Hosts that speak this dialect only, and answer nothing to whoever has no key; `*` is any one label.
+    /// Hosts that speak this dialect only, and answer nothing to whoever has no key; `*` is any beginning of a label.
     hosts: &'static [&'static str],
     /// How `auto` tells it from others.
     question: Option<Question>,
@@ -268,6 +274,8 @@ pub const RUNTIMES: &[RuntimeSpec] = &[
     triton::TRITON,
     triton::KSERVE,
     cohere::COHERE,
+    vertex::VERTEX,
+    vertex::VERTEX_ANTHROPIC,
     #[cfg(test)]
     toy::TOY,
 ];
@@ -289,11 +297,19 @@ fn is_host(known: &str, host: &str) -> bool {
     loop {
         match (known.next(), host.next()) {
             (None, None) => return true,
-            (Some("*"), Some(label)) if !label.is_empty() => {}
-            (Some(one), Some(other)) if one.eq_ignore_ascii_case(other) => {}
+            (Some(one), Some(other)) if is_label(one, other) => {}
             _ => return false,
         }
     }
+}
+
+fn is_label(known: &str, label: &str) -> bool {
+    let Some(end) = known.strip_prefix('*') else {
+        return known.eq_ignore_ascii_case(label);
+    };
+    let begin = label.len().checked_sub(end.len()).filter(|at| *at > 0);
+    let found = begin.and_then(|at| label.get(at..));
+    found.is_some_and(|found| found.eq_ignore_ascii_case(end))
 }
 
 impl std::fmt::Debug for RuntimeSpec {
@@ -386,7 +402,7 @@ mod tests {
             for host in spec.hosts {
                 let any = host.strip_prefix('*');
                 assert_eq!(of_host(&host.replace('*', "mine")), Some(spec));
-                let other = any.map_or(format!("my-{host}"), |end| end.replacen('.', "x", 1));
+                let other = any.map_or(format!("my.{host}"), |end| end.replacen('.', "x", 1));
                 assert_eq!(of_host(&other), None, "{other}");
                 assert_eq!(of_host(any.unwrap_or(".")), None);
             }

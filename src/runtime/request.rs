@@ -1,6 +1,6 @@
 //! What the requests of several dialects have in common.
 
-use super::{EncodeInput, EncodedRequest};
+use super::{EncodeInput, EncodedRequest, Runtime};
 use http::header::{ACCEPT, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde_json::{Map, Value};
@@ -43,6 +43,27 @@ pub(super) fn request(
     body.extend(extra);
     drop_nulls(&mut body);
     encoded(path, input.stream, &Value::Object(body))
+}
+
+/// A request in another dialect without fields that a host of it knows from elsewhere and refuses, unless the
+/// scenario wants them, and with others of that host.
+pub(super) fn encoded_without<const N: usize>(
+    dialect: &dyn Runtime,
+    input: EncodeInput<'_>,
+    unwanted: &[&str],
+    more: [(&str, Value); N],
+) -> EncodedRequest {
+    let mut generation = input.generation.clone();
+    let nulls = unwanted.iter().map(|name| (*name, Value::Null));
+    for (name, value) in nulls.chain(more) {
+        let field = generation.extra_body.entry(name);
+        field.or_insert(value);
+    }
+    let input = EncodeInput {
+        generation: &generation,
+        ..input
+    };
+    dialect.encode(input)
 }
 
 /// A request whose answer is server-sent events, or one JSON document without a stream.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::aws::AwsKey;
 use super::distribution::Distribution;
 use super::fault::{Fault, FaultPlan, FaultTuning};
+use super::google::GoogleKey;
 use super::timing_headers::TimingHeaders;
 
 /// Idle time after which Ollama unloads a model.
@@ -107,6 +108,9 @@ pub struct Character {
     pub api_key: Option<String>,
     /// When set, Amazon's endpoints want requests signed with it, or `api_key` as `Authorization: Bearer`.
     pub aws_key: Option<AwsKey>,
+    /// When set, Vertex AI wants a token of this service account, which `/token` gives for an assertion of its key, and
+    /// the metadata server, on the same port, to whoever asks.
+    pub google_key: Option<GoogleKey>,
     /// From the start of work on a request to its first token, without load and per-token prefill.
     pub ttft: Distribution<Duration>,
     /// Extra time to the first token for each prompt token that no cache holds.
@@ -159,6 +163,7 @@ impl Default for Character {
             seed: 1,
             api_key: None,
             aws_key: None,
+            google_key: None,
             ttft: Distribution::Constant(Duration::from_millis(50)),
             prefill_per_token: Duration::ZERO,
             itl: Distribution::Constant(Duration::from_millis(10)),

@@ -30,7 +30,7 @@ use super::stream::{Arrival, Wire};
 use super::timing_headers::{Times, TimingHeaders};
 use super::vocabulary::Prompt;
 use super::{anthropic, aws, azure, cohere, gemini, inventory, log_lines, metrics};
-use super::{native, ollama, openai, responses, retrieval, triton};
+use super::{native, ollama, openai, responses, retrieval, triton, vertex};
 
 /// Asks for one fault: `ok`, or a name from [`Fault::ALL`].
 const FAULT_HEADER: &str = "x-simulate-fault";
@@ -110,6 +110,10 @@ impl Exchange {
         if self.shared.engine.character.serves_log && self.parts.uri.path() == LOG_PATH {
             return Ok(self.tell_log());
         }
+        let google = self.shared.engine.character.google_key.as_ref();
+        if let Some(answer) = google.and_then(|google| google.answer(&self.parts, body)) {
+            return Ok(answer);
+        }
         let endpoint = match resolve(self.flavor(), &self.parts.method, self.parts.uri.path()) {
             Ok(endpoint) => endpoint,
             Err(miss) => return Ok(self.missing(miss)),
@@ -134,6 +138,7 @@ impl Exchange {
             Endpoint::Ollama(kind) => self.read_ollama(kind, body),
             Endpoint::Anthropic => self.read_anthropic(body),
             Endpoint::Gemini(kind) => self.read_gemini(kind, body),
+            Endpoint::Vertex(kind) => self.read_vertex(kind, body),
             Endpoint::Aws(kind) => self.read_aws(kind, body),
             Endpoint::Native(kind) => self.read_native(kind, body),
             Endpoint::Responses => self.read_responses(body),
@@ -159,6 +164,10 @@ impl Exchange {
                     return Ok(());
                 }
                 aws::check_signature(key, &self.parts, body)
+            }
+            _ if surface == Surface::Vertex && character.google_key.is_some() => {
+                let google = character.google_key.as_ref();
+                google.map_or(Ok(()), |google| google.check(&self.parts))
             }
             _ if self.is_authorized(surface) => Ok(()),
             _ => {
@@ -339,6 +348,7 @@ impl Exchange {
             | Endpoint::Ollama(_)
             | Endpoint::Anthropic
             | Endpoint::Gemini(_)
+            | Endpoint::Vertex(_)
             | Endpoint::Aws(_)
             | Endpoint::Native(_)
             | Endpoint::Cohere

@@ -24,6 +24,7 @@ mod fault;
 mod frames;
 mod gemini;
 mod generation;
+mod google;
 mod inventory;
 mod log;
 mod log_lines;
@@ -45,6 +46,7 @@ mod stream;
 mod timing_headers;
 mod tls;
 mod triton;
+mod vertex;
 mod vocabulary;
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ pub use aws::{AwsKey, AwsKeyError};
 pub use character::{Character, FlavorError, RuntimeFlavor};
 pub use distribution::{Distribution, DistributionError, Quantity};
 pub use fault::{Fault, FaultError, FaultPlan, FaultTuning};
+pub use google::{GoogleKey, GoogleKeyError};
 pub use log::{RequestHistory, RequestLog, TokenTime};
 pub use log_lines::{RequestsError, parse_requests};
 pub use timing_headers::{TimingHeaders, TimingHeadersError};

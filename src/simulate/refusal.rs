@@ -16,6 +16,7 @@ pub(super) enum Surface {
     Ollama,
     Anthropic,
     Gemini,
+    Vertex,
     Bedrock,
     SageMaker,
     Azure,
@@ -66,6 +67,9 @@ impl Refusal {
         let message = match (surface, flavor) {
             (Surface::Anthropic, _) => format!("model: {model}"),
             (Surface::Gemini, _) => format!("models/{model} is not found for API version v1beta"),
+            (Surface::Vertex, _) => format!(
+                "Publisher Model `{model}` was not found or your project does not have access to it."
+            ),
             (Surface::Azure, _) => {
                 "The API deployment for this resource does not exist.".to_owned()
             }
@@ -109,7 +113,7 @@ impl Refusal {
                 let error = json!({"type": anthropic_kind(code), "message": message});
                 json!({"type": "error", "error": error, "request_id": null})
             }
-            (Surface::Gemini, _) => {
+            (Surface::Gemini | Surface::Vertex, _) => {
                 let status = google_status(code);
                 json!({"error": {"code": code, "message": message, "status": status}})
             }

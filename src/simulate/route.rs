@@ -6,7 +6,7 @@ use super::character::RuntimeFlavor::{
     self, All, LlamaCpp, LlamaEdge, Ollama, Sglang, Tei, TensorRtLlm, Tgi, Triton, Vllm,
 };
 use super::refusal::Surface;
-use super::{aws, azure, gemini, native, ollama, openai, retrieval, triton};
+use super::{aws, azure, gemini, native, ollama, openai, retrieval, triton, vertex};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub(super) enum Endpoint {
     Ollama(ollama::Endpoint),
     Anthropic,
     Gemini(gemini::Endpoint),
+    Vertex(vertex::Endpoint),
     Aws(aws::Endpoint),
     Native(native::Endpoint),
     Responses,
@@ -49,6 +50,7 @@ impl Endpoint {
             }
             Self::Anthropic => Surface::Anthropic,
             Self::Gemini(_) => Surface::Gemini,
+            Self::Vertex(_) => Surface::Vertex,
             Self::Aws(kind) => kind.surface(),
             Self::Native(kind) => kind.surface(),
             Self::Azure(_) => Surface::Azure,
@@ -67,6 +69,7 @@ impl Endpoint {
                 | Self::OpenAiModels
                 | Self::Anthropic
                 | Self::Gemini(_)
+                | Self::Vertex(_)
                 | Self::Aws(_)
                 | Self::Ollama(_)
                 | Self::Native(_)
@@ -298,7 +301,9 @@ pub(super) fn resolve(
     let gemini = || gemini::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Gemini(endpoint));
     let aws = || aws::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Aws(endpoint));
     let azure = || azure::endpoint(path).map(|(endpoint, _)| Endpoint::Azure(endpoint));
+    let vertex = || vertex::Endpoint::of(path).map(|(endpoint, _)| Endpoint::Vertex(endpoint));
     let named = retrieval.or_else(gemini).or_else(aws).or_else(azure);
+    let named = named.or_else(vertex);
     if let (All, Some(endpoint)) = (flavor, named) {
         return match *method {
             Method::POST => Ok(endpoint),

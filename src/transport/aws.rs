@@ -5,10 +5,8 @@
 //! print credentials. A profile that needs them is refused by name.
 
 mod chain;
-mod lease;
 mod metadata;
 mod profile;
-mod question;
 mod region;
 mod sts;
 #[cfg(test)]
@@ -16,12 +14,12 @@ mod tests;
 
 pub use region::region_of_host;
 
-use super::sigv4::{SigningError, SigningScope, sign};
+use super::lease::Leases;
+use super::sigv4::{AwsCredentials, SigningError, SigningScope, sign};
 use crate::base::clock::wall_now;
 use crate::base::secret::Secret;
 use bytes::Bytes;
 use http::Request;
-use lease::Leases;
 use profile::Profile;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -132,7 +130,7 @@ pub fn region_of_profile(
 #[derive(Clone)]
 pub struct AwsSigner {
     settings: Arc<AwsSettings>,
-    leases: Arc<Leases>,
+    leases: Arc<Leases<AwsCredentials>>,
 }
 
 impl AwsSigner {

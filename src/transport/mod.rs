@@ -9,10 +9,13 @@ mod dial;
 mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod google;
 mod http1;
 mod http2;
+mod lease;
 mod protocol;
 mod proxy;
+mod question;
 mod records;
 mod request;
 #[cfg(target_os = "linux")]
@@ -40,6 +43,7 @@ pub use clock::{ClockChoice, ClockKind};
 pub use clocks::{Availability, ClockStatus, Clocks};
 pub use dial::{DialError, DialPhases, Dialer};
 pub use exchange::{Chunk, Connection, ExchangeError, Traffic};
+pub use google::{GoogleCredentials, GoogleError, GoogleSettings, GoogleVariables};
 pub use http1::ResponseHead;
 pub use proxy::{Proxy, ProxyError};
 pub use request::{AskError, PROBE_HEADER, RequestError, RequestParts, ask, build_request};

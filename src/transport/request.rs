@@ -5,6 +5,7 @@ use super::aws::SignatureError;
 use super::clocks::Clocks;
 use super::dial::{DialPhases, Dialer};
 use super::exchange::ExchangeError;
+use super::google::GoogleError;
 use super::http1::{ResponseHead, ThroughProxy};
 use super::settings::{Auth, Endpoint};
 use crate::base::build::USER_AGENT;
@@ -35,6 +36,9 @@ pub enum RequestError {
     /// There are no credentials for a signature, or they make none.
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// There is no access token.
+    #[error(transparent)]
+    Google(#[from] GoogleError),
     /// The pieces make no request.
     #[error("the request cannot be built: {0}")]
     Http(#[from] http::Error),
@@ -109,11 +113,14 @@ pub async fn build_request(
     if let Some((name, value)) = proof(&endpoint.auth, key_header).await? {
         map.insert(name, value);
     }
+    // Rarely taken, and large: whoever proves may have to ask for credentials first.
+    if let Auth::Google(google) = &endpoint.auth {
+        Box::pin(google.prove(map)).await?;
+    }
     for (name, value) in headers.iter().chain(&endpoint.headers) {
         map.insert(name.clone(), value.clone());
     }
     if let (Auth::Aws(signer), Some(service)) = (&endpoint.auth, aws_service) {
-        // Rarely taken, and large: it may have to ask for credentials first.
         Box::pin(signer.sign(&mut request, service)).await?;
     }
     Ok(request)
@@ -156,7 +163,7 @@ async fn proof(
 ) -> Result<Option<(HeaderName, HeaderValue)>, RequestError> {
     let mut name = AUTHORIZATION;
     let text = match auth {
-        Auth::None | Auth::Aws(_) => return Ok(None),
+        Auth::None | Auth::Aws(_) | Auth::Google(_) => return Ok(None),
         Auth::Bearer(source) => {
             let key = source.read().await.map_err(RequestError::Secret)?;
             match key_header {

@@ -1,6 +1,7 @@
 //! Where a request goes and how it proves who it is.
 
 use super::aws::AwsSigner;
+use super::google::GoogleCredentials;
 use super::proxy::Proxy;
 use crate::base::secret::Secret;
 use http::header::{HeaderName, HeaderValue};
@@ -49,6 +50,8 @@ pub enum Auth {
     },
     /// By a signature, where the service asked has one. Anything else is asked without.
     Aws(AwsSigner),
+    /// `Authorization: Bearer …`, with an access token of Google's.
+    Google(GoogleCredentials),
 }
 
 /// How a server's certificate is judged and ours is shown.

@@ -12,6 +12,7 @@ mod aws;
 mod daemon;
 mod documents;
 mod gate;
+mod google;
 mod harm;
 mod http2;
 mod matrix;

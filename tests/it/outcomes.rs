@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Runtimes, and models that stand for a dialect of their own.
-const DIALECTS: [&str; 19] = [
+const DIALECTS: [&str; 21] = [
     "openai",
     "ollama",
     "anthropic",
@@ -33,10 +33,14 @@ const DIALECTS: [&str; 19] = [
     "triton",
     "kserve",
     "cohere",
+    "vertex",
+    "vertex-anthropic",
 ];
 
 /// Those that know one operation only.
-const ONE_OPERATION: [&str; 7] = [
+const ONE_OPERATION: [&str; 9] = [
+    "vertex",
+    "vertex-anthropic",
     "anthropic",
     "gemini",
     "openai-responses",
@@ -48,9 +52,13 @@ const ONE_OPERATION: [&str; 7] = [
 
 fn target_of(dialect: &str, url: &str) -> TargetSettings {
     let (runtime, model) = dialect.split_once('/').unwrap_or((dialect, "sim"));
+    let url = match runtime.starts_with("vertex") {
+        true => format!("{url}/v1/projects/p/locations/l"),
+        false => url.to_owned(),
+    };
     TargetSettings {
         model: Some(Arc::from(model)),
-        ..target(runtime, url)
+        ..target(runtime, &url)
     }
 }
 

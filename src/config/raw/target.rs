@@ -1,6 +1,6 @@
 //! Who is asked, as typed.
 
-use super::{Items, RawAws};
+use super::{Items, RawAuth};
 use crate::config::scalar::{AxisText, HttpText, RatioText};
 use crate::runtime::RUNTIMES;
 use schemars::JsonSchema;
@@ -124,26 +124,6 @@ pub struct RawProcess {
     pub name: Option<String>,
     /// Text that its command line contains, the words parted by blanks: `vllm serve`.
     pub command: Option<String>,
-}
-
-/// See [`RawTarget::auth`]. Its `Debug` holds names of variables and files, never a secret.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default, expecting = "a mapping")]
-pub struct RawAuth {
-    /// Environment variable that holds the bearer token, read when the configuration is. Runtimes
-    /// such as `anthropic` send it as their API key, in a header of their own.
-    pub bearer_env: Option<String>,
-    /// File that holds it, read again for every run, since mounted secrets rotate.
-    pub bearer_file: Option<String>,
-    /// User name of basic authentication.
-    pub username: Option<String>,
-    /// Environment variable that holds the password.
-    pub password_env: Option<String>,
-    /// File that holds the password, read again for every run.
-    pub password_file: Option<String>,
-    /// Requests are signed, as services of AWS want it. Absent, and without any other proof: as an empty one,
-    /// where the runtime is such a service.
-    pub aws: Option<RawAws>,
 }
 
 /// See [`RawTarget::tls`].

@@ -1,4 +1,5 @@
 use super::*;
+use crate::runtime::Generation;
 use std::time::Duration;
 
 fn prompt() -> Prompt {

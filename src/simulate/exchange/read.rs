@@ -110,16 +110,25 @@ impl Exchange {
         })
     }
 
+    /// Google's streams are lists otherwise.
+    fn check_form_of_stream(&self) -> Result<(), Refusal> {
+        let query = self.parts.uri.query().unwrap_or_default();
+        match query.split('&').any(|pair| pair == "alt=sse") {
+            true => Ok(()),
+            false => Err(Refusal::bad_request(
+                "simulated: streams come as server-sent events only; ask for `alt=sse`",
+            )),
+        }
+    }
+
     pub(super) fn read_gemini(
         &self,
         kind: gemini::Endpoint,
         body: &[u8],
     ) -> Result<Generate, Refusal> {
         let stream = kind == gemini::Endpoint::Stream;
-        let query = self.parts.uri.query().unwrap_or_default();
-        if stream && !query.split('&').any(|pair| pair == "alt=sse") {
-            let message = "simulated: streams come as server-sent events only; ask for `alt=sse`";
-            return Err(Refusal::bad_request(message));
+        if stream {
+            self.check_form_of_stream()?;
         }
         let request = gemini::Request::parse(body)?;
         let prompt = request.prompt(self.shared.engine.character.template_tokens);
@@ -133,6 +142,42 @@ impl Exchange {
             keep_alive: None,
             stream,
             dialect: Box::new(gemini::Gemini),
+        })
+    }
+
+    pub(super) fn read_vertex(
+        &self,
+        kind: vertex::Endpoint,
+        body: &[u8],
+    ) -> Result<Generate, Refusal> {
+        let named = vertex::Endpoint::of(self.parts.uri.path());
+        let (_, name) = named.unwrap_or((kind, String::new()));
+        let model = self.find_model(&name, Surface::Vertex)?;
+        let template = self.shared.engine.character.template_tokens;
+        let stream = kind.streams();
+        let (prompt, wanted, dialect): (_, _, Box<dyn Dialect>) = match kind {
+            vertex::Endpoint::Gemini { .. } => {
+                if stream {
+                    self.check_form_of_stream()?;
+                }
+                let request = gemini::Request::parse(body)?;
+                let prompt = request.prompt(template);
+                (prompt, request.wanted(), Box::new(gemini::Gemini))
+            }
+            vertex::Endpoint::Anthropic { .. } => {
+                let request = vertex::read_anthropic(body, stream, &name)?;
+                let prompt = request.prompt(template);
+                (prompt, request.wanted(), Box::new(anthropic::Anthropic))
+            }
+        };
+        Ok(Generate {
+            endpoint: Endpoint::Vertex(kind),
+            model,
+            prompt: self.fitting(prompt)?,
+            wanted,
+            keep_alive: None,
+            stream,
+            dialect,
         })
     }
 

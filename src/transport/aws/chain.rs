@@ -1,12 +1,14 @@
 //! Where credentials are looked for, one place after the other: the order of botocore.
 
-use super::lease::Lease;
 use super::profile::Profile;
 use super::region::sts_url;
 use super::sts::WebIdentity;
 use super::{AwsError, AwsSettings, AwsVariables, metadata};
 use crate::base::secret::Secret;
+use crate::transport::lease;
 use crate::transport::sigv4::AwsCredentials;
+
+type Lease = lease::Lease<AwsCredentials>;
 
 /// What one place has; without a lease, what was missing there.
 type Looked = Result<Result<Lease, String>, AwsError>;

@@ -2,15 +2,16 @@
 //! and EC2's instance metadata.
 
 use super::AwsVariables;
-use super::lease::Lease;
-use super::question::{Question, json_refusal, refusal, secret_header, taken_apart};
 use crate::base::secret::Secret;
+use crate::transport::lease::Lease;
+use crate::transport::question::{Question, refusal, secret_header, taken_apart};
 use crate::transport::sigv4::AwsCredentials;
 use crate::transport::{Endpoint, SecretSource};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,7 +40,7 @@ struct Given {
 }
 
 /// What is wrong with it is not said: serde would repeat a part of it.
-fn lease(body: &[u8]) -> Result<Lease, String> {
+fn lease(body: &[u8]) -> Result<Lease<AwsCredentials>, String> {
     let given: Given = serde_json::from_slice(body)
         .map_err(|_| "the answer holds no complete credentials".to_owned())?;
     Ok(Lease {
@@ -66,7 +67,10 @@ pub(super) fn container_url(variables: &AwsVariables) -> Option<String> {
 ///
 /// # Errors
 /// Why it gives nothing.
-pub(super) async fn of_container(url: &str, variables: &AwsVariables) -> Result<Lease, String> {
+pub(super) async fn of_container(
+    url: &str,
+    variables: &AwsVariables,
+) -> Result<Lease<AwsCredentials>, String> {
     let (endpoint, _) = taken_apart(url)?;
     if !may_be_asked(&endpoint) {
         return Err(format!(
@@ -90,6 +94,16 @@ pub(super) async fn of_container(url: &str, variables: &AwsVariables) -> Result<
         (StatusCode::OK, body) => lease(&body),
         (status, body) => Err(json_refusal(status, &body)),
     }
+}
+
+/// The message in a JSON error, in either of the ways in which Amazon's services write it.
+fn json_refusal(status: StatusCode, body: &[u8]) -> String {
+    let said: Option<Value> = serde_json::from_slice(body).ok();
+    let said = said.as_ref().and_then(|said| {
+        let message = said.get("message").or_else(|| said.get("Message"))?;
+        message.as_str()
+    });
+    refusal(status, said)
 }
 
 /// Read for every question: the kubelet renews it.
@@ -118,7 +132,7 @@ fn may_be_asked(endpoint: &Endpoint) -> bool {
 ///
 /// # Errors
 /// Why it gives nothing: there is no such service, or the machine has no role.
-pub(super) async fn of_instance(variables: &AwsVariables) -> Result<Lease, String> {
+pub(super) async fn of_instance(variables: &AwsVariables) -> Result<Lease<AwsCredentials>, String> {
     let base = variables.get("AWS_EC2_METADATA_SERVICE_ENDPOINT");
     let base = base.unwrap_or(INSTANCE).trim_end_matches('/');
     let asked = async |method, path: &str, header| {

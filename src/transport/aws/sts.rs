@@ -1,14 +1,13 @@
 //! A role for a token: `AssumeRoleWithWebIdentity` of the Security Token Service, which IRSA on EKS goes by.
 
-use super::lease::Lease;
-use super::question::{Question, refusal};
 use crate::base::secret::Secret;
 use crate::transport::SecretSource;
-use crate::transport::sigv4::{AwsCredentials, RESERVED};
+use crate::transport::lease::Lease;
+use crate::transport::question::{Question, form, refusal};
+use crate::transport::sigv4::AwsCredentials;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
-use percent_encoding::utf8_percent_encode;
 use roxmltree::Document;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,7 +31,7 @@ impl WebIdentity<'_> {
     ///
     /// # Errors
     /// Why there are none.
-    pub(super) async fn assume_role(&self) -> Result<Lease, String> {
+    pub(super) async fn assume_role(&self) -> Result<Lease<AwsCredentials>, String> {
         let token = SecretSource::File(PathBuf::from(self.token_file));
         let token = token.read().await;
         let token = token.map_err(|error| format!("cannot read `{}`: {error}", self.token_file))?;
@@ -64,15 +63,7 @@ impl WebIdentity<'_> {
     }
 }
 
-fn form(fields: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, RESERVED)))
-        .collect();
-    pairs.join("&")
-}
-
-fn lease(document: &Document<'_>) -> Option<Lease> {
+fn lease(document: &Document<'_>) -> Option<Lease<AwsCredentials>> {
     let text = |name| element(document, name);
     Some(Lease {
         credentials: AwsCredentials {

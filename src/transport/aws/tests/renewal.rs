@@ -1,12 +1,15 @@
 //! Credentials that expire. The time is an argument.
 
-use super::super::lease::{Lease, Leases};
 use super::*;
+use crate::transport::lease::{self, Leases as AnyLeases};
 use jiff::Timestamp;
 use std::cell::Cell;
 use std::future::{pending, ready};
 use std::time::Duration;
 use tokio::sync::oneshot;
+
+type Lease = lease::Lease<AwsCredentials>;
+type Leases = AnyLeases<AwsCredentials>;
 
 /// Seconds of a clock that begins with the first lease.
 fn at(seconds: i64) -> Timestamp {
@@ -53,6 +56,14 @@ async fn a_failed_renewal_keeps_what_still_holds_and_waits_a_minute() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_brings_nothing_newer_is_not_repeated_at_once() {
+    let leases = an_hour().await;
+    assert_eq!(id(&leases, 3400, until("a", 3600)).await, "a");
+    assert_eq!(id(&leases, 3459, until("b", 7200)).await, "a");
+    assert_eq!(id(&leases, 3461, until("b", 7200)).await, "b");
+}
+
+#[tokio::test]
 async fn what_has_ended_is_not_used_and_the_failure_is_told() {
     let leases = an_hour().await;
     assert_eq!(id(&leases, 3400, failure()).await, "a");
@@ -75,7 +86,7 @@ async fn without_an_end_they_are_looked_for_each_time() {
 #[tokio::test]
 async fn who_loses_patience_with_a_renewal_does_not_make_the_next_one_wait() {
     let leases = an_hour().await;
-    let endless = leases.credentials(at(3400), pending());
+    let endless = leases.credentials(at(3400), pending::<Result<Lease, AwsError>>());
     let patience = Duration::from_millis(1);
     assert!(tokio::time::timeout(patience, endless).await.is_err());
     assert_eq!(id(&leases, 3401, until("b", 7200)).await, "a");

@@ -1,63 +1,70 @@
 //! Credentials that expire: renewed in time, by one at a time.
 
-use super::AwsError;
-use crate::transport::sigv4::AwsCredentials;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
+use std::fmt::Display;
 use std::future::Future;
 
-/// As Amazon's SDKs for Java and Go have it. The shortest sessions, of 15 minutes, still serve for ten.
+/// As Amazon's SDKs for Java and Go have it. The shortest sessions, of 15 minutes, still serve for ten. Google's
+/// metadata server gives the same token again until then.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_mins(5);
-/// After a renewal that has failed or was broken off, while the old ones still serve.
+/// After a renewal that has failed, was broken off or brought nothing newer, while the old ones still serve.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// What a request may take to reach its service.
 const LEAST_LEFT: SignedDuration = SignedDuration::from_secs(10);
 
 /// Credentials, and until when they hold; absent: nobody says, so they are looked for again each time.
 #[derive(Clone, Debug)]
-pub(super) struct Lease {
-    pub(super) credentials: AwsCredentials,
+pub(super) struct Lease<C> {
+    pub(super) credentials: C,
     pub(super) expires: Option<Timestamp>,
 }
 
 /// The lease that was found last.
-#[derive(Default)]
-pub(super) struct Leases {
-    held: Mutex<Option<Held>>,
+pub(super) struct Leases<C> {
+    held: Mutex<Option<Held<C>>>,
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
-struct Held {
-    credentials: AwsCredentials,
+struct Held<C> {
+    credentials: C,
     expires: Timestamp,
     /// When the last renewal was begun.
-    tried: Option<Timestamp>,
+    tried: Timestamp,
 }
 
-impl Held {
+impl<C> Held<C> {
     fn is_valid(&self, now: Timestamp) -> bool {
         self.expires.duration_since(now) > LEAST_LEFT
     }
 
     fn may_stay(&self, now: Timestamp) -> bool {
         let is_early = self.expires.duration_since(now) > RENEW_BEFORE;
-        let was_tried = |tried| now.duration_since(tried) < RETRY_AFTER;
-        is_early || self.tried.is_some_and(was_tried)
+        is_early || now.duration_since(self.tried) < RETRY_AFTER
     }
 }
 
-impl Leases {
+impl<C> Default for Leases<C> {
+    fn default() -> Self {
+        Self {
+            held: Mutex::new(None),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl<C: Clone> Leases<C> {
     /// The credentials to use at `now`. `renewal` is awaited only where they are to be renewed: the others use the old
     /// ones meanwhile, as long as those hold, and so does everybody if it fails.
     ///
     /// # Errors
     /// Those of the renewal, where nothing else is left.
-    pub(super) async fn credentials(
+    pub(super) async fn credentials<E: Display>(
         &self,
         now: Timestamp,
-        renewal: impl Future<Output = Result<Lease, AwsError>>,
-    ) -> Result<AwsCredentials, AwsError> {
+        renewal: impl Future<Output = Result<Lease<C>, E>>,
+    ) -> Result<C, E> {
         let held = self.valid(now);
         let _turn = match held {
             Some(held) if held.may_stay(now) => return Ok(held.credentials),
@@ -74,10 +81,10 @@ impl Leases {
         }
         // Noted first: the caller may lose patience.
         if let Some(held) = &mut *self.held.lock() {
-            held.tried = Some(now);
+            held.tried = now;
         }
         match (renewal.await, held) {
-            (Ok(lease), _) => Ok(self.keep(lease)),
+            (Ok(lease), _) => Ok(self.keep(now, lease)),
             (Err(error), Some(held)) => {
                 let left = held.expires.duration_since(now).as_secs();
                 tracing::warn!(%error, "credentials are not renewed; the old ones hold for {left} s");
@@ -87,11 +94,11 @@ impl Leases {
         }
     }
 
-    fn valid(&self, now: Timestamp) -> Option<Held> {
+    fn valid(&self, now: Timestamp) -> Option<Held<C>> {
         self.held.lock().clone().filter(|held| held.is_valid(now))
     }
 
-    fn keep(&self, lease: Lease) -> AwsCredentials {
+    fn keep(&self, now: Timestamp, lease: Lease<C>) -> C {
         let Lease {
             credentials,
             expires,
@@ -99,7 +106,7 @@ impl Leases {
         *self.held.lock() = expires.map(|expires| Held {
             credentials: credentials.clone(),
             expires,
-            tried: None,
+            tried: now,
         });
         credentials
     }

@@ -1,11 +1,12 @@
 //! What is asked to get credentials. Not measured, and on a connection of its own.
 
-use crate::transport::request::{ask_as_written, unproved};
-use crate::transport::{Dialer, Endpoint};
+use super::request::{ask_as_written, unproved};
+use super::sigv4::RESERVED;
+use super::{Dialer, Endpoint};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri};
-use serde_json::Value;
+use percent_encoding::utf8_percent_encode;
 use std::time::Duration;
 
 /// Longest part of an answer that a message repeats, in characters.
@@ -55,6 +56,15 @@ pub(super) fn taken_apart(url: &str) -> Result<(Endpoint, String), String> {
     Ok((endpoint, path.to_owned()))
 }
 
+/// Fields as the body of `application/x-www-form-urlencoded`.
+pub(super) fn form(fields: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, RESERVED)))
+        .collect();
+    pairs.join("&")
+}
+
 /// A value that is secret, as a header.
 pub(super) fn secret_header(text: &str) -> Result<HeaderValue, String> {
     let value = HeaderValue::try_from(text);
@@ -72,14 +82,4 @@ pub(super) fn refusal(status: StatusCode, said: Option<&str>) -> String {
         ),
         None => format!("HTTP {status}"),
     }
-}
-
-/// The message in a JSON error, in either of the ways in which Amazon's services write it.
-pub(super) fn json_refusal(status: StatusCode, body: &[u8]) -> String {
-    let said: Option<Value> = serde_json::from_slice(body).ok();
-    let said = said.as_ref().and_then(|said| {
-        let message = said.get("message").or_else(|| said.get("Message"))?;
-        message.as_str()
-    });
-    refusal(status, said)
 }
