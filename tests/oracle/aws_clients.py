@@ -9,6 +9,7 @@ The simulated runtime is to want requests signed with that access key (`--aws-ke
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -239,7 +240,10 @@ def recorded(sonde, runtime, model, *more):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
     command = [sonde, "probe", url, "--runtime", runtime, "--model", model, "--prompt", "Hi", *more]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    keys = {"AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    said = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | keys
+    )
     server.shutdown()
     require(len(seen) == 1, f"{len(seen)} requests: {said.stdout}{said.stderr}")
     return seen[0]
