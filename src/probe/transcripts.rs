@@ -227,6 +227,22 @@ fn an_error_before_the_stream_is_told_in_the_servers_words() {
             "sglang-generate",
             "The input (5000 tokens)",
         ),
+        (
+            "written-tgi-generate-overloaded.429.json",
+            "tgi-generate",
+            "Model is overloaded",
+        ),
+        (
+            "written-sglang-generate-queue-full.503.json",
+            "sglang-generate",
+            "The request queue is full.",
+        ),
+        (
+            "written-llamacpp-completion-loading.503.json",
+            "llamacpp-completion",
+            "Loading model",
+        ),
+        ("written-ollama-busy.503.json", "ollama", "server busy"),
     ] {
         let said = find(runtime)
             .unwrap()

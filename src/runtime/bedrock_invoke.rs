@@ -206,12 +206,7 @@ impl Interpreter for InvokeInterpreter {
 impl InvokeInterpreter {
     /// Reads what a chunk carries, or a whole answer. Its fields say whose dialect it is.
     fn read<'a>(&mut self, data: &'a [u8]) -> Delta<'a> {
-        let frame = Frame {
-            kind: FrameKind::Event,
-            event: None,
-            data,
-            end: 0,
-        };
+        let frame = Frame::bare(data);
         let read = match parse::<Fields>(data) {
             Ok(fields) if fields.kind.is_some() => Ok((self.anthropic.on_frame(frame), fields)),
             Ok(fields) if fields.choices.is_some() || fields.error.is_some() => {

@@ -252,12 +252,7 @@ mod tests {
     use super::*;
 
     fn frame(data: &str) -> Frame<'_> {
-        Frame {
-            kind: crate::wire::FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        }
+        Frame::bare(data.as_bytes())
     }
 
     fn read(data: &str) -> Delta<'_> {

@@ -267,12 +267,7 @@ mod tests {
     use crate::workload::Prompt;
 
     fn frame(data: &str) -> Frame<'_> {
-        Frame {
-            kind: crate::wire::FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        }
+        Frame::bare(data.as_bytes())
     }
 
     fn reader() -> GeminiInterpreter {

@@ -328,7 +328,6 @@ impl PartialEq for RuntimeSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::FrameKind;
     use std::collections::HashSet;
 
     #[test]
@@ -384,12 +383,7 @@ mod tests {
                     "\u{0}",
                     r#"{"choices":[],"done":1}"#,
                 ] {
-                    let frame = Frame {
-                        kind: FrameKind::Event,
-                        event: None,
-                        data: data.as_bytes(),
-                        end: 0,
-                    };
+                    let frame = Frame::bare(data.as_bytes());
                     interpreter.on_frame(frame);
                 }
             }

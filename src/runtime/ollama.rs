@@ -175,16 +175,10 @@ impl<'a> Line<'a> {
 mod tests {
     use super::*;
     use crate::runtime::Generation;
-    use crate::wire::FrameKind;
     use crate::workload::Prompt;
 
     fn frame(data: &str) -> Frame<'_> {
-        Frame {
-            kind: FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        }
+        Frame::bare(data.as_bytes())
     }
 
     #[test]

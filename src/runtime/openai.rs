@@ -327,15 +327,9 @@ pub(super) fn seconds(value: Option<&Value>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::FrameKind;
 
     fn read(stream: bool, data: &str, check: impl FnOnce(Delta<'_>)) {
-        let frame = Frame {
-            kind: FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        };
+        let frame = Frame::bare(data.as_bytes());
         check(OpenAiInterpreter { stream }.on_frame(frame));
     }
 

@@ -157,7 +157,6 @@ fn read_tokens(input: Option<u64>) -> Option<Usage> {
 mod tests {
     use super::*;
     use crate::runtime::{RUNTIMES, find};
-    use crate::wire::FrameKind;
     use serde_json::json;
 
     fn texts(query: bool) -> Texts {
@@ -236,12 +235,7 @@ mod tests {
                 };
                 for data in ["", "{}", "[]", "null", "[[]]", "\u{0}", r#"{"data":[{}]}"#] {
                     let mut reader = reader(retriever, 1);
-                    reader.on_frame(Frame {
-                        kind: FrameKind::Event,
-                        event: None,
-                        data: data.as_bytes(),
-                        end: 0,
-                    });
+                    reader.on_frame(Frame::bare(data.as_bytes()));
                     assert!(reader.items().is_none_or(|items| items.count == 0));
                 }
             }

@@ -175,12 +175,7 @@ mod tests {
     fn a_list_of_one_answer_is_that_answer() {
         let data = r#" [{"generated_text":" [a]","details":{"finish_reason":"length","generated_tokens":2}}]"#;
         let mut reader = SAGEMAKER_TGI.adapter.interpreter(Operation::Chat, false);
-        let delta = reader.on_frame(Frame {
-            kind: FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        });
+        let delta = reader.on_frame(Frame::bare(data.as_bytes()));
         assert_eq!(delta.visible.as_deref(), Some(" [a]"));
         assert_eq!(delta.finish, Some(FinishReason::Length));
         assert_eq!(only_one(b"[DONE]"), b"[DONE]");

@@ -221,12 +221,7 @@ mod tests {
     }
 
     fn read(stream: bool, data: &str, check: impl FnOnce(Delta<'_>)) {
-        let frame = Frame {
-            kind: crate::wire::FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        };
+        let frame = Frame::bare(data.as_bytes());
         let text = TextSoFar::default();
         check(SglangInterpreter { stream, text }.on_frame(frame));
     }

@@ -150,12 +150,7 @@ mod tests {
     use crate::workload::Prompt;
 
     fn read(stream: bool, data: &str, check: impl FnOnce(Delta<'_>)) {
-        let frame = Frame {
-            kind: crate::wire::FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        };
+        let frame = Frame::bare(data.as_bytes());
         check(TgiInterpreter { stream }.on_frame(frame));
     }
 

@@ -321,12 +321,7 @@ mod tests {
     }
 
     fn frame(data: &str) -> Frame<'_> {
-        Frame {
-            kind: crate::wire::FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        }
+        Frame::bare(data.as_bytes())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Connections over real loopback sockets.
 
+pub(in crate::transport) mod credentials;
 mod endings;
 mod http2;
 mod positions;

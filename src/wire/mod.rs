@@ -26,6 +26,18 @@ pub struct Frame<'a> {
     pub end: u64,
 }
 
+impl<'a> Frame<'a> {
+    /// A payload alone: an event without a name, at the body's beginning.
+    pub fn bare(data: &'a [u8]) -> Self {
+        Self {
+            kind: FrameKind::Event,
+            event: None,
+            data,
+            end: 0,
+        }
+    }
+}
+
 /// What a framing says of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {

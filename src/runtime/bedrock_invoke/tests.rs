@@ -141,12 +141,7 @@ fn a_reason_to_stop_is_read_by_either_of_its_names() {
     ] {
         let mut reader = BedrockInvoke.interpreter(Operation::Chat, false);
         let data = format!(r#"{{"choices":[{choice}]}}"#);
-        let delta = reader.on_frame(Frame {
-            kind: FrameKind::Event,
-            event: None,
-            data: data.as_bytes(),
-            end: 0,
-        });
+        let delta = reader.on_frame(Frame::bare(data.as_bytes()));
         assert_eq!(delta.finish, Some(FinishReason::Length), "{choice}");
         assert_eq!(delta.visible.as_deref(), Some("."), "{choice}");
     }

@@ -4,13 +4,12 @@ use super::assertion::ServiceAccount;
 use super::chain;
 use super::*;
 use crate::base::secret::Secret;
+use crate::transport::tests::credentials::{Answers, Folder, Question, serve};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 const CREDENTIALS: &str = include_str!("../../../tests/golden/google_credentials.jsonl");
@@ -22,27 +21,10 @@ struct Case {
     name: String,
     environment: BTreeMap<String, String>,
     files: BTreeMap<String, String>,
-    answers: BTreeMap<String, (u16, String)>,
+    answers: Answers,
     /// Token and quota project, or a word.
     found: Value,
     asked: Vec<Value>,
-}
-
-/// A folder that is gone with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sonde-google-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
 }
 
 fn decoded(part: &str) -> Value {
@@ -59,75 +41,20 @@ fn said(assertion: &str) -> Value {
     json!([header, claims, lifetime])
 }
 
-/// Answers one question after the other, and notes each.
-async fn serve(listener: &TcpListener, case: &Case, asked: &mut Vec<Value>) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).await.unwrap();
-            if line.trim().is_empty() {
-                break;
-            }
-            lines.push(line.trim().to_owned());
-        }
-        let headers: HashMap<String, &str> = lines[1..]
-            .iter()
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_lowercase(), value))
-            .collect();
-        let length = headers
-            .get("content-length")
-            .map_or(0, |n| n.parse().unwrap());
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.unwrap();
-        let body = String::from_utf8(body).unwrap();
-        let mut form: Vec<_> = body
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| {
-                let value = percent_decode_str(value).decode_utf8().unwrap();
-                match name {
-                    "assertion" => json!([name, said(&value)]),
-                    _ => json!([name, value]),
-                }
-            })
-            .collect();
-        form.sort_by_key(|pair| pair[0].as_str().map(str::to_owned));
-        let flavor = headers.get("metadata-flavor");
-        let kept: Vec<_> = flavor
-            .iter()
-            .map(|value| ("metadata-flavor", *value))
-            .collect();
-        let (question, _) = lines[0].rsplit_once(' ').unwrap();
-        let (method, target) = question.split_once(' ').unwrap();
-        asked.push(json!([method, target, kept, form]));
-        let nothing = (404, String::new());
-        let (status, text) = case.answers.get(question).unwrap_or(&nothing);
-        let length = text.len();
-        let reply = format!("HTTP/1.1 {status} -\r\ncontent-length: {length}\r\n\r\n{text}");
-        stream.write_all(reply.as_bytes()).await.unwrap();
-    }
-}
-
 /// What we find, in the words of the file, what we have asked, and what we say where there is nothing.
 async fn found(case: &Case) -> (Value, Vec<Value>, String) {
-    let folder = Folder::new("oracle");
+    let folder = Folder::new("google-oracle");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let key = json!(KEY).to_string();
     let fill = |text: &str| {
-        text.replace("{dir}", folder.0.to_str().unwrap())
+        text.replace("{dir}", folder.path())
             .replace("{url}", &format!("http://{host}"))
             .replace("{host}", &host)
             .replace("{key}", key.trim_matches('"'))
     };
     for (name, text) in &case.files {
-        let path = folder.0.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, fill(text)).unwrap();
+        folder.write(name, &fill(text));
     }
     let filled = case.environment.iter();
     let filled: HashMap<_, _> = filled
@@ -138,9 +65,25 @@ async fn found(case: &Case) -> (Value, Vec<Value>, String) {
         variables: GoogleVariables::read(|name| filled.get(name).map(String::as_str)),
     };
     let mut asked = Vec::new();
+    let note = |question: Question| {
+        let form = question
+            .form
+            .iter()
+            .map(|(name, value)| match name.as_str() {
+                "assertion" => json!([name, said(value)]),
+                _ => json!([name, value]),
+            });
+        let form: Vec<Value> = form.collect();
+        let flavor = question.headers.get("metadata-flavor");
+        let kept: Vec<_> = flavor
+            .map(|value| ("metadata-flavor", value))
+            .into_iter()
+            .collect();
+        asked.push(json!([question.method, question.target, kept, form]));
+    };
     let found = tokio::select! {
         found = chain::find(&settings) => found,
-        () = serve(&listener, case, &mut asked) => unreachable!(),
+        () = serve(&listener, &case.answers, note) => unreachable!(),
     };
     let said = found.as_ref().err().map(ToString::to_string);
     let word = match found {
@@ -204,10 +147,10 @@ fn an_assertion_says_and_signs_what_that_of_google_auth_does() {
 const NOBODY: (&str, &str) = ("GCE_METADATA_HOST", "127.0.0.1:1");
 
 async fn message(file: Option<&str>, pairs: &[(&str, &str)]) -> String {
-    let folder = Folder::new("messages");
-    let path = folder.0.join("key.json");
+    let folder = Folder::new("google-messages");
+    let path = PathBuf::from(folder.path()).join("key.json");
     if let Some(text) = file {
-        std::fs::write(&path, text).unwrap();
+        folder.write("key.json", text);
     }
     let settings = GoogleSettings {
         credentials_file: file.map(|_| path.clone()),

@@ -25,7 +25,7 @@ async fn whoever_finds_nothing_says_where_it_has_looked() {
 
 #[tokio::test]
 async fn whoever_fails_says_who_and_why() {
-    let folder = Folder::new("messages");
+    let folder = Folder::new("aws-messages");
     let home = ("HOME", folder.path());
     for (name, line) in [
         ("role", "role_arn = arn:x\nsource_profile = keys"),
@@ -132,7 +132,7 @@ fn a_signer_shows_no_secret() {
 
 #[test]
 fn the_region_of_a_profile_is_read_from_either_file() {
-    let folder = Folder::new("region");
+    let folder = Folder::new("aws-region");
     folder.write(
         ".aws/config",
         "[default]\nregion = eu-west-1\n[profile a]\nregion = eu-west-2\n",

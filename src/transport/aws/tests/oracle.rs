@@ -2,10 +2,9 @@
 
 use super::super::{chain, region};
 use super::*;
-use percent_encoding::percent_decode_str;
+use crate::transport::tests::credentials::{Answers, Question};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 const CREDENTIALS: &str = include_str!("../../../../tests/golden/aws_credentials.jsonl");
@@ -22,60 +21,16 @@ struct Case {
     name: String,
     environment: BTreeMap<String, String>,
     files: BTreeMap<String, String>,
-    answers: BTreeMap<String, (u16, String)>,
+    answers: Answers,
     profile: Option<String>,
     /// Access key id, secret and token, or a word.
     found: Value,
     asked: Vec<Value>,
 }
 
-/// Answers one question after the other, and notes each.
-async fn serve(listener: &TcpListener, case: &Case, asked: &mut Vec<Value>) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).await.unwrap();
-            if line.trim().is_empty() {
-                break;
-            }
-            lines.push(line.trim().to_owned());
-        }
-        let headers: BTreeMap<String, &str> = lines[1..]
-            .iter()
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_lowercase(), value))
-            .collect();
-        let length = headers
-            .get("content-length")
-            .map_or(0, |n| n.parse().unwrap());
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).await.unwrap();
-        let body = String::from_utf8(body).unwrap();
-        let mut form: Vec<_> = body
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (name, percent_decode_str(value).decode_utf8().unwrap()))
-            .collect();
-        form.sort();
-        let kept = KEPT.map(|name| Some((name, *headers.get(name)?)));
-        let kept: Vec<_> = kept.into_iter().flatten().collect();
-        let (question, _) = lines[0].rsplit_once(' ').unwrap();
-        let (method, target) = question.split_once(' ').unwrap();
-        asked.push(json!([method, target, kept, form]));
-        let nothing = (404, String::new());
-        let (status, text) = case.answers.get(question).unwrap_or(&nothing);
-        let length = text.len();
-        let reply = format!("HTTP/1.1 {status} -\r\ncontent-length: {length}\r\n\r\n{text}");
-        stream.write_all(reply.as_bytes()).await.unwrap();
-    }
-}
-
 /// What we find, in the words of the file, and what we have asked.
 async fn found(case: &Case) -> (Value, Vec<Value>, String) {
-    let folder = Folder::new("oracle");
+    let folder = Folder::new("aws-oracle");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let fill = |text: &str| text.replace("{dir}", folder.path()).replace("{url}", &url);
@@ -92,9 +47,19 @@ async fn found(case: &Case) -> (Value, Vec<Value>, String) {
         ..settings(pairs)
     };
     let mut asked = Vec::new();
+    let note = |question: Question| {
+        let kept = KEPT.map(|name| Some((name, question.headers.get(name)?)));
+        let kept: Vec<_> = kept.into_iter().flatten().collect();
+        asked.push(json!([
+            question.method,
+            question.target,
+            kept,
+            question.form
+        ]));
+    };
     let found = tokio::select! {
         found = chain::find(&settings) => found,
-        () = serve(&listener, case, &mut asked) => unreachable!(),
+        () = serve(&listener, &case.answers, note) => unreachable!(),
     };
     let said = found.as_ref().err().map(ToString::to_string);
     let word = match found {
